@@ -1,0 +1,39 @@
+# Everything a person or a machine does with this project. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+lint_paths := $(wildcard Sources Tests Package.swift Benchmarks)
+
+.PHONY: help up test bench lint format build clean packages
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Start three nodes on this machine, to try Halite; Ctrl-C stops them.
+	@scripts/up.sh
+
+test: packages ## Run all tests.
+	swift build --build-tests
+	swift build --product halite
+	swift test --skip-build --no-parallel
+
+bench: packages ## Measure beside plain ext4.
+	swift build -c release --product halite
+	swift run -c release --package-path Benchmarks \
+	  halite-bench --halite "$$(swift build -c release --show-bin-path)/halite" $(BENCH_OPTIONS)
+
+build: packages ## Build the command for use: .build/release/halite.
+	swift build -c release --product halite
+
+lint: ## Check the format of all sources.
+	swift format lint --strict --recursive $(lint_paths)
+
+format: ## Mend the format of all sources.
+	swift format --in-place --recursive $(lint_paths)
+
+clean: ## Remove what was built, and whatever `make up` left.
+	scripts/up.sh clean
+	rm -rf .build Benchmarks/.build
+
+packages: # System packages that this machine lacks.
+	@scripts/install-packages.sh

@@ -1,0 +1,134 @@
+internal import CFuse3
+internal import Glibc
+internal import Store
+internal import Synchronization
+
+/// Listing directories. A listing is a snapshot taken when the directory was opened or rewound,
+/// so that what is added and removed meanwhile neither hides nor doubles other entries.
+extension FileSystem {
+  func openDirectory(_ request: FuseRequest, _ node: NodeID) {
+    serve(request) { () throws(SystemCallError) in
+      let descriptor = DirectoryDescriptor(try tree.openDirectory(try path(node)))
+      let directory = OpenDirectory(
+        node: node,
+        descriptor: descriptor,
+        entries: try entries(node, descriptor)
+      )
+      let handle = state.withLock { state in
+        let handle = state.nextNumber()
+        state.directories[handle] = directory
+        return handle
+      }
+      if !request.reply(open: .init(handle: handle, flags: 0, backing: 0)) {
+        state.withLock { $0.directories[handle] = nil }
+      }
+    }
+  }
+
+  func releaseDirectory(_ request: FuseRequest, handle: UInt64) {
+    state.withLock { $0.directories[handle] = nil }
+    request.succeed()
+  }
+
+  private func entries(
+    _ node: NodeID,
+    _ descriptor: DirectoryDescriptor
+  ) throws(SystemCallError) -> [DirectoryEntry] {
+    let path = try self.path(node)
+    let virtual = backend.virtualNames(in: path)
+    let made = Set(virtual)
+    return try BackingTree.list(descriptor.number).filter { !made.contains($0.name) }
+      + virtual.map { name in
+        DirectoryEntry(
+          name: name,
+          inode: Self.virtualInode(path.isEmpty ? name : "\(path)/\(name)"),
+          format: S_IFREG,
+          isVirtual: true
+        )
+      }
+  }
+
+  /// - Parameter plus: whether the kernel wants each entry looked up, too.
+  func list(_ request: FuseRequest, handle: UInt64, offset: Int64, count: Int, plus: Bool) {
+    serve(request) { () throws(SystemCallError) in
+      let directory = try self.directory(handle, rewound: offset == 0)
+      let path = plus ? try self.path(directory.node) : ""
+      withUnsafeTemporaryAllocation(byteCount: count, alignment: 16) { memory in
+        var buffer = ListingBuffer(memory)
+        for index in Int(clamping: offset)..<max(directory.entries.count, Int(clamping: offset)) {
+          let entry = directory.entries[index]
+          let next = Int64(index + 1)
+          let fits =
+            plus
+            ? append(entry, directory.node, path, next, request, &buffer)
+            : request.append(entry.name, FileAttributes(entry), next: next, to: &buffer)
+          if !fits { break }
+        }
+        request.reply(bytes: buffer.bytes)
+      }
+    }
+  }
+
+  /// The listing from its start is a new one: the directory may have changed since.
+  private func directory(
+    _ handle: UInt64,
+    rewound: Bool
+  ) throws(SystemCallError) -> OpenDirectory {
+    guard let directory = state.withLock({ $0.directories[handle] }) else { throw .badHandle }
+    guard rewound, directory.hasBeenRead.exchange(true, ordering: .relaxed) else {
+      return directory
+    }
+    let fresh = OpenDirectory(
+      node: directory.node,
+      descriptor: directory.descriptor,
+      entries: try entries(directory.node, directory.descriptor)
+    )
+    _ = fresh.hasBeenRead.exchange(true, ordering: .relaxed)
+    state.withLock { $0.directories[handle] = fresh }
+    return fresh
+  }
+
+  /// An entry with its node and attributes; without them when it has gone since.
+  private func append(
+    _ entry: DirectoryEntry,
+    _ parent: NodeID,
+    _ path: String,
+    _ next: Int64,
+    _ request: FuseRequest,
+    _ buffer: inout ListingBuffer
+  ) -> Bool {
+    let unknown = NodeID(number: 0)
+    guard entry.name != ".", entry.name != ".." else {
+      return request.append(
+        entry.name,
+        node: unknown,
+        FileAttributes(entry),
+        next: next,
+        to: &buffer
+      )
+    }
+    let place = path.isEmpty ? entry.name : "\(path)/\(entry.name)"
+    let node: NodeID
+    let attributes: FileAttributes
+    if entry.isVirtual {
+      guard let file = backend.virtualFile(place) else { return true }
+      attributes = Self.attributes(file, place)
+      node = state.withLock { $0.inodes.lookUp(virtual: place, parent, entry.name) }
+    } else {
+      guard let found = try? tree.attributes(place) else { return true }
+      attributes = found
+      node = state.withLock { $0.inodes.lookUp(found.identity, parent, entry.name) }
+    }
+    guard request.append(entry.name, node: node, attributes, next: next, to: &buffer) else {
+      forget(node, 1)
+      return false
+    }
+    return true
+  }
+
+  func syncDirectory(_ request: FuseRequest, _ node: NodeID) {
+    serve(request) { () throws(SystemCallError) in
+      backend.syncDirectory(try path(node), done: Self.answer(request))
+    }
+  }
+}

@@ -1,0 +1,63 @@
+/// `halite status` for people.
+package enum StatusReport {
+  package static func text(_ status: NodeStatus) -> String {
+    let node = status.node
+    var lines = [
+      "\(node.name)  \(node.role.rawValue)  "
+        + (node.ready ? "ready" : "not ready: \(node.reason ?? "unknown")"),
+      "primary   \(status.primary?.name ?? "none known")",
+      "cluster   \(status.cluster), term \(node.term)",
+      "log       committed \(node.commitIndex), applied \(node.appliedIndex)"
+        + (node.lagMilliseconds.map { ", lag \($0) ms" } ?? ""),
+      "version   \(node.version), up \(duration(node.uptimeSeconds))",
+      "",
+    ]
+    lines += table(
+      ["DATABASE", "TXID", "CHECKSUM", "PAGES", "SIZE", "JOURNAL", ""],
+      status.databases.map {
+        [
+          $0.name, $0.txid, $0.checksum, "\($0.pages)", "\($0.pageSize)", $0.journalMode,
+          $0.problem ?? "",
+        ]
+      },
+      none: "no databases"
+    )
+    lines.append("")
+    lines += table(
+      ["PEER", "ROLE", "CONNECTED", "LAG", "ENTRY"],
+      status.peers.map {
+        [
+          $0.name, $0.role.rawValue, $0.connected ? "yes" : "no",
+          $0.lagMilliseconds.map { "\($0) ms" } ?? "-", "\($0.matchIndex)",
+        ]
+      },
+      none: "no peers"
+    )
+    if !status.waiting.isEmpty { lines += ["", "WAITING"] + status.waiting }
+    if !status.quarantine.isEmpty { lines += ["", "SET ASIDE"] + status.quarantine }
+    return lines.map { trimmed($0) + "\n" }.joined()
+  }
+
+  private static func table(_ head: [String], _ rows: [[String]], none: String) -> [String] {
+    guard !rows.isEmpty else { return [none] }
+    let all = [head] + rows
+    let widths = head.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
+    return all.map { row in
+      zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }
+        .joined(separator: "  ")
+    }
+  }
+
+  private static func trimmed(_ line: String) -> Substring {
+    var line = line[...]
+    while line.last == " " { line.removeLast() }
+    return line
+  }
+
+  private static func duration(_ seconds: Int64) -> String {
+    if seconds < 120 { return "\(seconds) s" }
+    if seconds < 7200 { return "\(seconds / 60) min" }
+    if seconds < 172_800 { return "\(seconds / 3600) h" }
+    return "\(seconds / 86_400) days"
+  }
+}

@@ -1,0 +1,92 @@
+/// The part of `/metrics` that is read off the node's status.
+enum StatusMetrics {
+  /// Databases beyond this are left out; a label for each of many thousands helps nobody.
+  static let maximumDatabases = 1000
+
+  static func text(_ status: NodeStatus, isReady: Bool) -> String {
+    var output = PrometheusText()
+    node(status.node, isReady: isReady, &output)
+    databases(status.databases, &output)
+    peers(status.peers, &output)
+    output.gauge(
+      "halite_quarantined",
+      help: "Log tails set aside because they were not the cluster's.",
+      Double(status.quarantine.count)
+    )
+    output.gauge("halite_waiting", help: "Requests that wait.", Double(status.waiting.count))
+    return output.text
+  }
+
+  private static func node(
+    _ node: NodeStatus.Member,
+    isReady: Bool,
+    _ output: inout PrometheusText
+  ) {
+    output.gauge("halite_is_primary", help: "1 on the primary.", node.role == .primary ? 1 : 0)
+    output.gauge("halite_ready", help: "1 when the node may take traffic.", isReady ? 1 : 0)
+    output.gauge("halite_term", help: "The term of the current primary.", Double(node.term))
+    output.gauge(
+      "halite_commit_index",
+      help: "Last entry known to be committed.",
+      Double(node.commitIndex)
+    )
+    output.gauge(
+      "halite_applied_index",
+      help: "Last entry applied to the databases here.",
+      Double(node.appliedIndex)
+    )
+    if let lag = node.lagMilliseconds {
+      output.gauge(
+        "halite_lag_seconds",
+        help: "How far this node is behind the primary.",
+        Double(lag) / 1000
+      )
+    }
+    output.gauge("halite_uptime_seconds", help: "Time since start.", Double(node.uptimeSeconds))
+  }
+
+  private static func databases(_ all: [NodeStatus.Database], _ output: inout PrometheusText) {
+    output.gauge("halite_db_count", help: "Databases.", Double(all.count))
+    let databases = all.prefix(maximumDatabases)
+    output.gauge(
+      "halite_db_txid",
+      help: "Position of a database.",
+      label: "db",
+      databases.map { ($0.name, Double(UInt64($0.txid, radix: 16) ?? 0)) }
+    )
+    output.gauge(
+      "halite_db_pages",
+      help: "Pages of a database.",
+      label: "db",
+      databases.map { ($0.name, Double($0.pages)) }
+    )
+  }
+
+  private static func peers(_ peers: [NodeStatus.Peer], _ output: inout PrometheusText) {
+    output.gauge(
+      "halite_peers_connected",
+      help: "Peers with a connection.",
+      Double(peers.count { $0.connected })
+    )
+    output.gauge(
+      "halite_peer_connected",
+      help: "1 while a peer has a connection.",
+      label: "peer",
+      peers.map { ($0.name, $0.connected ? 1 : 0) }
+    )
+    output.gauge(
+      "halite_peer_lag_seconds",
+      help: "How far a peer is behind the primary.",
+      label: "peer",
+      peers.compactMap { peer in
+        peer.lagMilliseconds.map { (peer.name, Double($0) / 1000) }
+      }
+    )
+    output.gauge(
+      "halite_peer_match_index",
+      help: "Last entry a peer is known to have.",
+      label: "peer",
+      peers.map { ($0.name, Double($0.matchIndex)) }
+    )
+  }
+}

@@ -1,0 +1,131 @@
+import Foundation
+import LTX
+import Replication
+import Store
+
+extension HaliteNode: NodeControlling {
+  package func readiness() -> Readiness {
+    if let failed = store.allDatabases.first(where: { $0.published.failed != nil }) {
+      return .notReady("database \(failed.name): \(failed.published.failed?.message ?? "")")
+    }
+    guard case .replica(let client, _) = role else { return .ready }
+    let status = client.status
+    guard status.isConnected else {
+      return .notReady(status.failure?.description ?? "not connected to the primary yet")
+    }
+    guard status.progress.repairing == 0 else {
+      return .notReady("\(status.progress.repairing) databases are being fetched from the primary")
+    }
+    guard let lag = status.lag(at: .now), lag <= configuration.replication.maxLag else {
+      return .notReady("further behind the primary than replication.max-lag allows")
+    }
+    return .ready
+  }
+
+  package func status() -> NodeStatus {
+    NodeStatus(
+      cluster: cluster.cluster?.rawValue ?? "",
+      node: member(),
+      primary: primary(),
+      databases: store.allDatabases.compactMap(Self.describe),
+      peers: peers(),
+      waiting: waiting(),
+      quarantine: quarantine()
+    )
+  }
+
+  private func member() -> NodeStatus.Member {
+    let last = store.log.last.index.rawValue
+    var applied = last
+    var lag: Int64? = 0
+    var nodeRole = NodeStatus.Role.primary
+    if case .replica(let client, let engine) = role {
+      nodeRole = .replica
+      applied = engine.progress().applied.rawValue
+      lag = client.status.lag(at: .now).map(Self.milliseconds)
+    }
+    let readiness = readiness()
+    var reason: String?
+    if case .notReady(let text) = readiness { reason = text }
+    return NodeStatus.Member(
+      name: configuration.lease.hostname,
+      role: nodeRole,
+      term: max(store.log.last.term, cluster.term).rawValue,
+      ready: readiness == .ready,
+      reason: reason,
+      commitIndex: last,
+      appliedIndex: applied,
+      lagMilliseconds: lag,
+      uptimeSeconds: (ContinuousClock.now - started).components.seconds
+    )
+  }
+
+  static func milliseconds(_ duration: Duration) -> Int64 {
+    let parts = duration.components
+    return parts.seconds &* 1000 &+ parts.attoseconds / 1_000_000_000_000_000
+  }
+
+  private func primary() -> NodeStatus.Primary? {
+    switch role {
+    case .alone, .primary: return NodeStatus.Primary(name: configuration.lease.hostname)
+    case .replica(let client, _):
+      let status = client.status
+      return status.isConnected ? status.primaryName.map { NodeStatus.Primary(name: $0) } : nil
+    }
+  }
+
+  private static func describe(_ database: Database) -> NodeStatus.Database? {
+    let published = database.published
+    guard published.position.txid > .zero else { return nil }
+    return NodeStatus.Database(
+      name: published.name,
+      txid: published.position.txid.description,
+      checksum: published.position.checksum.description,
+      pageSize: UInt32(published.pageSize?.bytes ?? 0),
+      pages: published.pages,
+      journalMode: published.isWAL ? "wal" : "rollback",
+      problem: published.failed?.description
+    )
+  }
+
+  private func peers() -> [NodeStatus.Peer] {
+    switch role {
+    case .alone: return []
+    case .primary(let server):
+      return server.peers().map { peer in
+        NodeStatus.Peer(
+          name: peer.name,
+          role: .replica,
+          connected: peer.isConnected,
+          lagMilliseconds: Self.milliseconds(peer.lag),
+          matchIndex: peer.matchIndex.rawValue
+        )
+      }
+    case .replica(let client, _):
+      let status = client.status
+      guard let name = status.primaryName else { return [] }
+      return [
+        NodeStatus.Peer(
+          name: name,
+          role: .primary,
+          connected: status.isConnected,
+          lagMilliseconds: nil,
+          matchIndex: status.primaryLast.rawValue
+        )
+      ]
+    }
+  }
+
+  private func waiting() -> [String] {
+    guard case .replica(_, let engine) = role else { return [] }
+    return engine.waitingDatabases().map { name, index in
+      "database \(name) waits to apply entry \(index)"
+    }
+  }
+
+  private func quarantine() -> [String] {
+    let directory = store.configuration.directory + "/quarantine"
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    return names.sorted().map { directory + "/" + $0 }
+  }
+}

@@ -1,0 +1,112 @@
+package import Store
+
+extension PrimaryPeer {
+  /// Checks who the peer is before anything about this node's log is said.
+  mutating func receive(_ hello: Hello, term: Term) {
+    let supported = ProtocolVersion.supported
+    guard hello.versions.overlaps(supported) else {
+      return refuse(
+        .version,
+        "The replica speaks the protocol versions \(hello.versions), this node \(supported):"
+          + " upgrade the older one."
+      )
+    }
+    if let certifiedNames, !certifiedNames.contains(hello.name) {
+      return refuse(
+        .wrongName,
+        "The replica calls itself \(hello.name), its certificate is for"
+          + " \(certifiedNames.sorted().joined(separator: ", ")): issue one for its name."
+      )
+    }
+    guard hello.name != local.name else {
+      return refuse(
+        .itself,
+        "The peer has this node's own name, \(local.name): it reached itself, or two nodes share"
+          + " a name."
+      )
+    }
+    if let cluster = hello.cluster, cluster != local.cluster {
+      return refuse(
+        .otherCluster,
+        "The replica belongs to cluster \(cluster), this node to \(local.cluster): to join, it"
+          + " must start with an empty data directory."
+      )
+    }
+    guard let ownTerm = local.term else {
+      return refuse(.notPrimary, "This node is not the primary.")
+    }
+    guard term <= ownTerm else {
+      outbox.append(.higherTerm(term))
+      return refuse(
+        .staleTerm,
+        "The replica has seen term \(term); this primary is of term \(ownTerm)."
+      )
+    }
+    phase = .summarizing(hello)
+    outbox.append(.summarize)
+  }
+
+  /// What this node's log and databases are; the databases were listed after the log was read.
+  package mutating func summarized(log: LogSummary, databases: [DatabaseSummary]) {
+    guard case .summarizing(let hello) = phase else { return }
+    let size = databases.reduce(0) { $0 + DatabaseSummary.smallestSize + $1.name.utf8.count }
+    guard databases.count <= WireLimit.databases, size <= Frame.maxPayload / 2 else {
+      return say(
+        .failure,
+        "There are too many databases to list (\(databases.count)).",
+        code: .store
+      )
+    }
+    let plan = CatchUpPlan(primary: log, replica: hello.log, wantsReset: hello.wantsReset)
+    admit(hello.name, start: plan.start)
+    let highest = min(hello.versions.upperBound, ProtocolVersion.supported.upperBound)
+    outbox.append(
+      .send(
+        .welcome(
+          Welcome(
+            version: highest,
+            features: hello.features.intersection(.supported),
+            cluster: local.cluster,
+            name: local.name,
+            log: log,
+            databases: databases,
+            plan: plan
+          )
+        )
+      )
+    )
+    self.log.learn(log.last.index)
+  }
+
+  mutating func receive(_ message: Message, at now: ContinuousClock.Instant) {
+    switch message {
+    case .acknowledgement(let value): receive(value)
+    case .heartbeat(let heartbeat): lastStamp = heartbeat.stamp
+    case .snapshotRequest(let request): receive(request)
+    case .goodbye(let goodbye):
+      close(ReplicationError(.closed, "The replica said goodbye: \(goodbye.text)"))
+    case .refusal(let refusal):
+      if refusal.reason == .staleTerm {
+        close(ReplicationError(.closed, "The replica follows a later term: \(refusal.text)"))
+      } else {
+        close(ReplicationError(.closed, "The replica refused this node: \(refusal.text)"))
+      }
+    case .hello, .welcome, .entries, .snapshotBegin, .snapshotPages, .snapshotEnd,
+      .snapshotFailure:
+      violation("A replica must not send a message of type \(message.kind).")
+    }
+  }
+
+  private mutating func receive(_ value: Acknowledgement) {
+    guard value.progress.received <= log.sent else {
+      return violation(
+        "The replica acknowledges entry \(value.progress.received), \(log.sent) was sent last."
+      )
+    }
+    guard snapshot.acknowledge(bytes: value.snapshotBytes) else {
+      return violation("The replica acknowledges pages that were not sent.")
+    }
+    log.acknowledge(value.progress)
+    advance(to: value.progress)
+  }
+}

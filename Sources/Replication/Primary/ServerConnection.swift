@@ -1,0 +1,357 @@
+import Logging
+import NIOCore
+import NIOSSL
+import Store
+
+/// The shell of `PrimaryPeer`: one accepted connection, on its event loop.
+final class ServerConnection: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  /// How often time is looked at, as a part of the heartbeat's interval.
+  private static let ticksPerHeartbeat = 5
+
+  private let server: ServerContext
+  private let gate: PreAuthenticationGate
+  /// Nil without TLS.
+  private let verdict: PeerVerdict?
+  private let loop: any EventLoop
+  private let started: ContinuousClock.Instant
+  private let logReads: BlockingQueue
+  private let snapshotReads: BlockingQueue
+
+  private var context: ChannelHandlerContext?
+  private var address: SocketAddress?
+  private var decoder = FrameDecoder(maxPayload: Frame.maxHelloPayload)
+  private let writer: FrameWriter
+  /// Nil until TLS knows who the peer is.
+  private var peer: PrimaryPeer?
+  private var snapshot: (id: UInt32, source: any SnapshotSource)?
+  private var ticks: RepeatedTask?
+  private var appends: SubscriptionToken?
+  private var isPumping = false
+  private var isAdmitted = false
+  private var isClosing = false
+
+  init(
+    server: ServerContext,
+    gate: PreAuthenticationGate,
+    verdict: PeerVerdict?,
+    loop: any EventLoop
+  ) {
+    self.server = server
+    self.gate = gate
+    self.verdict = verdict
+    self.loop = loop
+    started = server.configuration.clock.now()
+    writer = FrameWriter(metrics: server.metrics)
+    logReads = BlockingQueue(server.pool)
+    snapshotReads = BlockingQueue(server.pool)
+  }
+
+  private var now: ContinuousClock.Instant { server.configuration.clock.now() }
+
+  // MARK: Channel
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+    address = context.channel.remoteAddress
+    let me = NIOLoopBound(self, eventLoop: loop)
+    let interval = TimeAmount(server.configuration.timing.heartbeat / Self.ticksPerHeartbeat)
+    ticks = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in
+      me.value.tick()
+    }
+  }
+
+  func channelActive(context: ChannelHandlerContext) {
+    address = context.channel.remoteAddress
+    context.fireChannelActive()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    guard !isClosing else { return }
+    let bytes = unwrapInboundIn(data)
+    server.metrics.count { $0.bytesReceived += bytes.readableBytes }
+    let now = now
+    if peer == nil { identify(at: now) }
+    peer?.heard(at: now)
+    decoder.append(bytes)
+    do throws(ReplicationError) {
+      while !isClosing, let frame = try decoder.next() {
+        server.metrics.received(frame.message)
+        peer?.receive(frame, at: now)
+        pump()
+      }
+    } catch {
+      malformed(error)
+    }
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    peer?.isWritable = context.channel.isWritable
+    pump()
+    context.fireChannelWritabilityChanged()
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    if let refused = error as? PreAuthenticationGate.Refused {
+      end(ReplicationError(.refused(refused.reason), refused.text))
+    } else if case .failure(let rejection)? = verdict?.result {
+      end(ReplicationError(.refused(rejection.reason), rejection.text))
+    } else if isAdmitted {
+      end(ReplicationError(.closed, "The connection broke.", cause: error))
+    } else {
+      let failure = TLSFailure(error)
+      end(ReplicationError(.refused(failure.reason), failure.text))
+    }
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    end(
+      isAdmitted
+        ? ReplicationError(.closed, "The replica closed the connection.")
+        : ReplicationError(
+          .refused(.halfOpen),
+          "The peer hung up before it had said who it is."
+        )
+    )
+    context.fireChannelInactive()
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+  // MARK: Inputs of the machine
+
+  private func identify(at now: ContinuousClock.Instant) {
+    var names: Set<String>?
+    if let verdict {
+      // Without a good verdict TLS gives no bytes; without names no hello is accepted.
+      names = (try? verdict.result?.get())?.names ?? []
+    }
+    let configuration = server.configuration
+    peer = PrimaryPeer(
+      local: PrimaryPeer.Local(
+        name: configuration.nodeName,
+        cluster: configuration.cluster,
+        term: server.term()
+      ),
+      certifiedNames: names,
+      timing: configuration.timing,
+      limits: configuration.peerLimits,
+      now: started
+    )
+    peer?.isWritable = context?.channel.isWritable ?? false
+  }
+
+  private func tick() {
+    let now = now
+    if peer == nil, now - started >= server.configuration.timing.handshake {
+      return end(
+        ReplicationError(
+          .refused(.halfOpen),
+          "The peer did not finish its handshake in \(server.configuration.timing.handshake)."
+        )
+      )
+    }
+    peer?.tick(at: now, term: server.term(), wallClock: server.configuration.clock.wallClock())
+    pump()
+    publish()
+  }
+
+  private func malformed(_ error: ReplicationError) {
+    if isAdmitted {
+      peer?.violation(error.message)
+      pump()
+    } else {
+      end(ReplicationError(.refused(.malformed), error.message))
+    }
+  }
+
+  /// Ends the session from the server's side.
+  func stop(_ reason: Goodbye.Reason) {
+    if peer == nil { return end(ReplicationError(.closed, "The node stops.")) }
+    peer?.stop(reason)
+    pump()
+  }
+
+  // MARK: Directives
+
+  private func pump() {
+    guard !isPumping, let context else { return }
+    isPumping = true
+    let now = now
+    while !isClosing, let directive = peer?.next(at: now) {
+      perform(directive, at: now, context)
+    }
+    isPumping = false
+    writer.flush(context)
+    if !isAdmitted, !isClosing, peer?.isStreaming == true { admit() }
+  }
+
+  private func perform(
+    _ directive: PrimaryPeer.Directive,
+    at now: ContinuousClock.Instant,
+    _ context: ChannelHandlerContext
+  ) {
+    let source = server.source
+    switch directive {
+    case .send(let message):
+      writer.write(message, term: peer?.term ?? .zero, to: context)
+    case .recent(let first, let maxBytes):
+      let batch = source.recent(from: first, maxBytes: maxBytes)
+      peer?.recent(batch, at: now)
+    case .summarize:
+      ask(logReads) {
+        // The log first: what is created in between is then in the entries that follow.
+        let log = source.logSummary()
+        return (log, source.databases())
+      } then: {
+        $0.peer?.summarized(log: $1.0, databases: $1.1)
+      }
+    case .readLog(let first, let maxBytes):
+      ask(logReads) {
+        Result { () throws(StoreError) in try source.read(from: first, maxBytes: maxBytes) }
+      } then: {
+        $0.peer?.read($1, at: $0.now)
+      }
+    case .noteReplica(let name, let needs):
+      logReads.submit { source.noteReplica(name, needs: needs) }
+    case .higherTerm(let term): server.configuration.onHigherTerm(term)
+    case .close(let error): end(error)
+    case .openSnapshot, .readSnapshot, .endSnapshot, .dropSnapshot: performSnapshot(directive)
+    }
+  }
+
+  private func performSnapshot(_ directive: PrimaryPeer.Directive) {
+    let source = server.source
+    switch directive {
+    case .openSnapshot(let id, let database, let checksums):
+      ask(snapshotReads) {
+        Result { () throws(StoreError) in
+          try source.openSnapshot(of: database, checksums: checksums)
+        }
+      } then: { connection, result in
+        if case .success(let opened) = result { connection.snapshot = (id, opened) }
+        connection.peer?.opened(id, result.map(\.begin))
+      }
+    case .readSnapshot(let id, let maxBytes):
+      guard let reader = snapshot?.source else { return }
+      ask(snapshotReads) {
+        Result { () throws(StoreError) in try reader.next(maxBytes: maxBytes) }
+      } then: {
+        $0.peer?.pages(id, $1)
+      }
+    case .endSnapshot(let id):
+      guard let reader = snapshot?.source else { return }
+      ask(snapshotReads) {
+        Result { () throws(StoreError) in try reader.end() }
+      } then: { connection, result in
+        connection.forgetSnapshot(id)
+        connection.peer?.ended(id, result)
+      }
+    case .dropSnapshot(let id): forgetSnapshot(id)
+    default: break
+    }
+  }
+
+  private func forgetSnapshot(_ id: UInt32) { if snapshot?.id == id { snapshot = nil } }
+
+  /// Makes a blocking call, and hands its answer to the machine back on the event loop.
+  private func ask<Answer: Sendable>(
+    _ queue: BlockingQueue,
+    _ call: @escaping @Sendable () -> Answer,
+    then: @escaping @Sendable (ServerConnection, Answer) -> Void
+  ) {
+    let me = NIOLoopBound(self, eventLoop: loop)
+    let loop = loop
+    queue.submit {
+      let answer = call()
+      loop.execute {
+        guard !me.value.isClosing else { return }
+        then(me.value, answer)
+        me.value.pump()
+      }
+    }
+  }
+
+  // MARK: Life
+
+  private func admit() {
+    guard let name = peer?.name else { return }
+    isAdmitted = true
+    gate.open()
+    decoder.maxPayload = Frame.maxRequestPayload
+    let me = NIOLoopBound(self, eventLoop: loop)
+    let loop = loop
+    server.registry.enter(
+      PeerStatus(
+        name: name,
+        address: address?.ipAddress ?? "unknown",
+        isConnected: true,
+        progress: peer?.progress ?? .none,
+        lag: .zero,
+        snapshot: nil
+      ),
+      connection: ObjectIdentifier(self),
+      now: now
+    ) { reason in loop.execute { me.value.stop(reason) } }
+    server.metrics.count { $0.replicasConnected += 1 }
+    server.logger.info("A replica is connected", metadata: ["replica": "\(name)"])
+    let waker = LoopWaker(loop) { me.value.woken() }
+    let source = server.source
+    ask(logReads) {
+      source.onAppend { waker.wake() }
+    } then: { connection, token in
+      connection.appends = token
+      // What was appended before the subscription began.
+      connection.peer?.appended(at: connection.now)
+    }
+  }
+
+  private func woken() {
+    guard !isClosing else { return }
+    peer?.appended(at: now)
+    pump()
+  }
+
+  private func publish() {
+    guard isAdmitted, let peer, let name = peer.name else { return }
+    let now = now
+    server.registry.update(name, connection: ObjectIdentifier(self), now: now) { status in
+      status.progress = peer.progress
+      status.lag = peer.lag(at: now)
+      status.snapshot = peer.snapshotProgress
+    }
+  }
+
+  /// The end of the connection, whoever wanted it; only the first call counts.
+  private func end(_ error: ReplicationError) {
+    guard !isClosing else { return }
+    isClosing = true
+    ticks?.cancel()
+    ticks = nil
+    appends = nil
+    snapshot = nil
+    if isAdmitted, let name = peer?.name {
+      server.registry.update(name, connection: ObjectIdentifier(self), now: now) { status in
+        status.isConnected = false
+        status.snapshot = nil
+      }
+      server.metrics.count { $0.replicasConnected -= 1 }
+      server.logger.info(
+        "A replica is gone",
+        metadata: ["replica": "\(name)", "reason": "\(error)"]
+      )
+    } else if error.code != .closed {
+      server.refusals.refuse(address, error.code.refusal ?? .other, error.message)
+    }
+    guard let context else { return }
+    writer.flush(context)
+    context.close(promise: nil)
+  }
+}
+
+extension ReplicaProgress {
+  /// Nothing yet.
+  static let none = ReplicaProgress(received: .zero, durable: .zero, applied: .zero, repairing: 0)
+}

@@ -1,0 +1,102 @@
+import NIOCore
+package import Store
+
+/// A message between two nodes. `Frame` describes how it travels.
+package enum Message: Sendable {
+  case hello(Hello)
+  case welcome(Welcome)
+  case refusal(Refusal)
+  /// From the primary: entries of the log, in order, each sent once on a connection.
+  case entries(LogBatch)
+  case acknowledgement(Acknowledgement)
+  case heartbeat(Heartbeat)
+  case snapshotRequest(SnapshotRequest)
+  case snapshotBegin(UInt32, SnapshotBegin)
+  case snapshotPages(UInt32, [SnapshotPage])
+  case snapshotEnd(UInt32, SnapshotEnd)
+  case snapshotFailure(UInt32, SnapshotFailure)
+  case goodbye(Goodbye)
+
+  /// The type byte of a frame.
+  package enum Kind: UInt8, CaseIterable, Sendable {
+    case hello = 1
+    case welcome = 2
+    case refusal = 3
+    case entries = 4
+    case acknowledgement = 5
+    case heartbeat = 6
+    case snapshotRequest = 7
+    case snapshotBegin = 8
+    case snapshotPages = 9
+    case snapshotEnd = 10
+    case snapshotFailure = 11
+    case goodbye = 12
+  }
+
+  package var kind: Kind {
+    switch self {
+    case .hello: .hello
+    case .welcome: .welcome
+    case .refusal: .refusal
+    case .entries: .entries
+    case .acknowledgement: .acknowledgement
+    case .heartbeat: .heartbeat
+    case .snapshotRequest: .snapshotRequest
+    case .snapshotBegin: .snapshotBegin
+    case .snapshotPages: .snapshotPages
+    case .snapshotEnd: .snapshotEnd
+    case .snapshotFailure: .snapshotFailure
+    case .goodbye: .goodbye
+    }
+  }
+
+  func encodePayload(into buffer: inout ByteBuffer) {
+    switch self {
+    case .hello(let hello): hello.encode(into: &buffer)
+    case .welcome(let welcome): welcome.encode(into: &buffer)
+    case .refusal(let refusal): refusal.encode(into: &buffer)
+    case .entries(let batch): batch.encode(into: &buffer)
+    case .acknowledgement(let value): value.encode(into: &buffer)
+    case .heartbeat(let heartbeat): heartbeat.encode(into: &buffer)
+    case .snapshotRequest(let request): request.encode(into: &buffer)
+    case .snapshotBegin(let id, let begin):
+      buffer.writeInteger(id)
+      begin.encode(into: &buffer)
+    case .snapshotPages(let id, let pages):
+      buffer.writeInteger(id)
+      SnapshotPage.encode(pages, into: &buffer)
+    case .snapshotEnd(let id, let end):
+      buffer.writeInteger(id)
+      end.encode(into: &buffer)
+    case .snapshotFailure(let id, let failure):
+      buffer.writeInteger(id)
+      failure.encode(into: &buffer)
+    case .goodbye(let goodbye): goodbye.encode(into: &buffer)
+    }
+  }
+
+  init(_ kind: Kind, from reader: inout WireReader) throws(ReplicationError) {
+    switch kind {
+    case .hello: self = .hello(try Hello(from: &reader))
+    case .welcome: self = .welcome(try Welcome(from: &reader))
+    case .refusal: self = .refusal(try Refusal(from: &reader))
+    case .entries: self = .entries(try LogBatch(from: &reader))
+    case .acknowledgement: self = .acknowledgement(try Acknowledgement(from: &reader))
+    case .heartbeat: self = .heartbeat(try Heartbeat(from: &reader))
+    case .snapshotRequest: self = .snapshotRequest(try SnapshotRequest(from: &reader))
+    case .snapshotBegin:
+      let id = try reader.integer(UInt32.self)
+      self = .snapshotBegin(id, try SnapshotBegin(from: &reader))
+    case .snapshotPages:
+      let id = try reader.integer(UInt32.self)
+      self = .snapshotPages(id, try SnapshotPage.list(from: &reader))
+    case .snapshotEnd:
+      let id = try reader.integer(UInt32.self)
+      self = .snapshotEnd(id, try SnapshotEnd(from: &reader))
+    case .snapshotFailure:
+      let id = try reader.integer(UInt32.self)
+      self = .snapshotFailure(id, try SnapshotFailure(from: &reader))
+    case .goodbye: self = .goodbye(try Goodbye(from: &reader))
+    }
+  }
+}

@@ -1,0 +1,279 @@
+import LTX
+
+extension Database {
+  /// Captures what a write to the write-ahead log commits, then makes the write.
+  ///
+  /// - Returns: the entry that commits the last transaction the write completed, or nil.
+  /// - Throws: when the transaction cannot be logged; the write is then not made, so that SQLite
+  ///   sees the error and drops the transaction.
+  func writeWAL(
+    _ file: any DiskFile,
+    at offset: Int64,
+    _ bytes: UnsafeRawBufferPointer,
+    in state: inout DatabaseState,
+    _ recorder: TransactionRecorder
+  ) throws(StoreError) -> LogIndex? {
+    if state.walFile !== file { adopt(file, in: &state) }
+    let before = state.wal.header
+    var logged: LogIndex?
+    do throws(StoreError) {
+      while let transaction = try prepare(file, at: offset, bytes, in: &state) {
+        if let failed = state.failed { throw failed }
+        let entry = try record(transaction, file, at: offset, bytes, in: &state, recorder)
+        state.wal.commit()
+        logged = entry ?? logged
+      }
+    } catch {
+      state.wal.abort(at: offset)
+      if logged != nil { state.failed = Database.lateFailure(name, error) }
+      throw error
+    }
+    if state.wal.header != before {
+      // SQLite starts a log over only when all of it is in the main file and nobody reads it.
+      state.walPages.removeAll(keepingCapacity: true)
+      state.backfilled = state.entry
+    }
+    do throws(StoreError) {
+      try file.write(bytes, at: offset)
+    } catch {
+      if logged != nil { state.failed = Database.lateFailure(name, error) }
+      throw error
+    }
+    if logged != nil { publish(state, isWAL: true, milliseconds: recorder.milliseconds) }
+    return logged
+  }
+
+  /// Captures frames that a writer has published in the wal-index although their checksums do not
+  /// make a valid chain.
+  ///
+  /// SQLite up to 3.50 leaves such frames when a savepoint is rolled back that had overwritten frames
+  /// of its own transaction (sqlite.org/forum/forumpost/b490f726db). Its own recovery would lose the
+  /// transaction, yet readers see it, so it is recorded as soon as the writer lets go of the log.
+  func capturePublished(
+    _ published: WALIndex.Header,
+    _ wal: WALHeader,
+    _ file: any DiskFile,
+    in state: inout DatabaseState,
+    _ recorder: TransactionRecorder
+  ) throws(StoreError) -> LogIndex? {
+    let pages = try pageNumbers((state.wal.frames + 1)...published.frames, wal, file)
+    let end = wal.offset(ofFrame: published.frames + 1)
+    let transaction = WALCapture.Transaction(
+      pages: pages,
+      offset: state.wal.captured,
+      end: end,
+      commit: published.pages,
+      header: wal
+    )
+    let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+    let entry = try record(transaction, file, at: 0, nothing, in: &state, recorder)
+    state.wal.adopt(wal, end: end, sum: published.sum)
+    publish(state, isWAL: true, milliseconds: recorder.milliseconds)
+    return entry
+  }
+
+  /// The pages that frames hold, by their headers.
+  func pageNumbers(
+    _ frames: ClosedRange<UInt32>,
+    _ wal: WALHeader,
+    _ file: any DiskFile
+  ) throws(StoreError) -> [UInt32] {
+    var pages: [UInt32] = []
+    for frame in frames {
+      let bytes = try file.readBytes(4, at: wal.offset(ofFrame: frame))
+      guard bytes.count == 4 else {
+        throw StoreError(.corrupt, "the write-ahead log of database \(name) ends too early")
+      }
+      pages.append(bytes.withUnsafeBytes { $0.bigEndian(UInt32.self, at: 0) })
+    }
+    return pages
+  }
+
+  /// Captures what a writer that is gone has left as a valid chain behind the last captured frame:
+  /// the next connection's recovery would take it for committed.
+  func captureDangling(
+    in state: inout DatabaseState,
+    _ recorder: TransactionRecorder
+  ) throws(StoreError) -> LogIndex? {
+    guard state.wal.isDangling, let file = state.walFile else { return nil }
+    state.wal.trustFile()
+    defer { state.wal.settle() }
+    let end = state.wal.chainEnd
+    let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+    var logged: LogIndex?
+    while let transaction = try prepare(file, at: max(end, state.wal.chainEnd), nothing, in: &state)
+    {
+      if let failed = state.failed { throw failed }
+      logged = try record(transaction, file, at: end, nothing, in: &state, recorder) ?? logged
+      state.wal.commit()
+    }
+    if logged != nil { publish(state, isWAL: true, milliseconds: recorder.milliseconds) }
+    return logged
+  }
+
+  /// What a database is left with when its files could not follow the log.
+  static func lateFailure(_ name: String, _ cause: StoreError) -> StoreError {
+    StoreError(
+      cause.code,
+      "a transaction of database \(name) is in the log, but its files could not take it; mend the "
+        + "disk and restart the node, which then completes it from the log",
+      cause: cause
+    )
+  }
+
+  /// The daemon sees this file for the first time: what is in it has been captured, for at
+  /// start no write-ahead log is left, and all later writes come through here.
+  private func adopt(_ file: any DiskFile, in state: inout DatabaseState) {
+    let isSame: Bool
+    if let old = state.walFile, let a = try? old.information(), let b = try? file.information() {
+      isSame = a.device == b.device && a.inode == b.inode
+    } else {
+      isSame = false
+    }
+    state.walFile = file
+    if !isSame {
+      state.wal.forget()
+      state.walPages.removeAll(keepingCapacity: true)
+      // A log is removed only by the last connection, after a checkpoint.
+      state.backfilled = state.entry
+    }
+  }
+
+  private func prepare(
+    _ file: any DiskFile,
+    at offset: Int64,
+    _ bytes: UnsafeRawBufferPointer,
+    in state: inout DatabaseState
+  ) throws(StoreError) -> WALCapture.Transaction? {
+    // The buffer is taken out while the capture reads into it: the two are parts of one value.
+    var frame = state.scratch.takeFrame()
+    defer { state.scratch.frame = frame }
+    var result: Result<WALCapture.Transaction?, StoreError> = .success(nil)
+    frame.withUnsafeMutableBytes { scratch in
+      do throws(StoreError) {
+        result = .success(
+          try state.wal.prepare(at: offset, bytes, scratch: scratch) {
+            (at, buffer) throws(StoreError) in
+            try file.read(into: buffer, at: at) == buffer.count
+          }
+        )
+      } catch { result = .failure(error) }
+    }
+    return try result.get()
+  }
+
+  private func record(
+    _ transaction: WALCapture.Transaction,
+    _ file: any DiskFile,
+    at offset: Int64,
+    _ bytes: UnsafeRawBufferPointer,
+    in state: inout DatabaseState,
+    _ recorder: TransactionRecorder
+  ) throws(StoreError) -> LogIndex? {
+    let pageSize = transaction.header.pageSize
+    let old = state.pageSize == pageSize ? state.pages : 0
+    var places = state.scratch.pages
+    state.scratch.pages = []
+    defer { state.scratch.pages = places }
+    collect(transaction, old: old, walPages: state.walPages, into: &places)
+    let main = transaction.commit > old ? try mainFile(&state) : state.main
+    var page = state.scratch.takeFrame()
+    defer { state.scratch.frame = page }
+    let details = TransactionRecorder.Details(
+      pageSize: pageSize,
+      pages: transaction.commit,
+      wal: transaction
+    )
+    let entry = try recorder.record(details, places, in: &state) { place, use throws(StoreError) in
+      if let at = place.offset, at >= offset,
+        at + Int64(pageSize.bytes) <= offset + Int64(bytes.count)
+      {
+        let from = Int(at - offset)
+        try use(UnsafeRawBufferPointer(rebasing: bytes[from..<(from + pageSize.bytes)]))
+        return
+      }
+      try page.withPage(pageSize) { buffer throws(StoreError) in
+        if let at = place.offset {
+          try file.readWhole(buffer, at: at)
+        } else {
+          try main?.readPadded(buffer, at: place.page.offset(pageSize))
+        }
+        try use(UnsafeRawBufferPointer(buffer))
+      }
+    }
+    let frameBytes = transaction.header.frameBytes
+    for (frame, number) in transaction.pages.enumerated() {
+      state.walPages[number] =
+        transaction.offset + Int64(frame) * frameBytes + Int64(WALFrame.headerBytes)
+    }
+    return entry
+  }
+
+  /// The newest frame of each page, ascending, and the pages by which the database grew without
+  /// a frame: those hold what the log or the main file had there before, or zeros.
+  private func collect(
+    _ transaction: WALCapture.Transaction,
+    old: UInt32,
+    walPages: [UInt32: Int64],
+    into places: inout [PagePlace]
+  ) {
+    places.removeAll(keepingCapacity: true)
+    let frameBytes = transaction.header.frameBytes
+    for (frame, number) in transaction.pages.enumerated() where number <= transaction.commit {
+      let at = transaction.offset + Int64(frame) * frameBytes + Int64(WALFrame.headerBytes)
+      places.append(PagePlace(page: PageNumber(number), offset: at))
+    }
+    if places.count > 1 {
+      places.sort { ($0.page, $0.offset ?? 0) < ($1.page, $1.offset ?? 0) }
+      var kept = 0
+      for next in 1..<places.count {
+        if places[next].page != places[kept].page { kept += 1 }
+        places[kept] = places[next]
+      }
+      places.removeLast(places.count - kept - 1)
+    }
+    guard transaction.commit > old else { return }
+    let grown = places.drop { $0.page.rawValue <= old }
+    guard grown.count < Int(transaction.commit - old) else { return }
+    let present = Set(grown.map(\.page.rawValue))
+    for number in (old + 1)...transaction.commit where !present.contains(number) {
+      places.append(PagePlace(page: PageNumber(number), offset: walPages[number]))
+    }
+    places.sort { $0.page < $1.page }
+  }
+}
+
+extension [UInt8] {
+  /// The first page of the buffer, for filling and looking at.
+  mutating func withPage(
+    _ size: PageSize,
+    _ body: (UnsafeMutableRawBufferPointer) throws(StoreError) -> Void
+  ) throws(StoreError) {
+    var failure: StoreError?
+    withUnsafeMutableBytes { raw in
+      do throws(StoreError) {
+        try body(UnsafeMutableRawBufferPointer(rebasing: raw[0..<size.bytes]))
+      } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+}
+
+extension DiskFile {
+  /// Fills the buffer or throws.
+  func readWhole(_ buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(StoreError) {
+    guard try read(into: buffer, at: offset) == buffer.count else {
+      throw StoreError(.corrupt, "a file ends before byte \(offset + Int64(buffer.count))")
+    }
+  }
+
+  /// Fills the buffer, with zeros where the file has ended, as SQLite reads a page.
+  func readPadded(_ buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(StoreError) {
+    let count = try read(into: buffer, at: offset)
+    guard count < buffer.count else { return }
+    UnsafeMutableRawBufferPointer(rebasing: buffer[count...]).initializeMemory(
+      as: UInt8.self,
+      repeating: 0
+    )
+  }
+}

@@ -1,0 +1,87 @@
+package import LTX
+import Synchronization
+
+/// One SQLite database of the tree: its files, its locks, and where it stands.
+package final class Database: Sendable {
+  /// What others may look at without waiting for a transaction under way.
+  package struct Published: Sendable {
+    package var name: String
+    package var position: Position
+    package var pageSize: PageSize?
+    package var pages: UInt32
+    package var isWAL: Bool
+    package var failed: StoreError?
+    /// Milliseconds since the epoch of the last transaction.
+    package var milliseconds: UInt64
+  }
+
+  /// Names the files of this database's persistent state; never reused.
+  let key: UInt64
+  let context: StoreContext
+  /// Locks on the main file, and on the shared-memory file.
+  let mainLocks: FileLocks
+  let sharedMemoryLocks: FileLocks
+  let state: Mutex<DatabaseState>
+  /// Held while the daemon reads under the SHARED lock of its own.
+  let reading = Mutex(())
+  /// Held while the persistent state is written.
+  let flushing = Mutex(())
+  private let publication: Mutex<Published>
+
+  init(key: UInt64, name: String, context: StoreContext, state: DatabaseState = DatabaseState()) {
+    self.key = key
+    self.context = context
+    mainLocks = context.locks.table(for: name)
+    sharedMemoryLocks = context.locks.table(for: name + "-shm")
+    publication = Mutex(
+      Published(
+        name: name,
+        position: state.position,
+        pageSize: state.pageSize,
+        pages: state.pages,
+        isWAL: false,
+        failed: nil,
+        milliseconds: 0
+      )
+    )
+    self.state = Mutex(state)
+  }
+
+  /// The path of one of the database's files on the disk.
+  func path(_ suffix: String = "") -> String { context.tree + "/" + name + suffix }
+
+  /// The main file, opened for the daemon's own reading and writing.
+  func mainFile(_ state: inout DatabaseState) throws(StoreError) -> any DiskFile {
+    if let main = state.main { return main }
+    let main = try context.disk.open(path(), [.write])
+    state.main = main
+    return main
+  }
+
+  /// What turns pages into a transaction now.
+  var recorder: TransactionRecorder {
+    TransactionRecorder(
+      log: context.log,
+      node: context.node,
+      milliseconds: context.clock.milliseconds,
+      compression: context.compression,
+      name: name
+    )
+  }
+
+  package var published: Published { publication.withLock { $0 } }
+  package var name: String { publication.withLock { $0.name } }
+
+  func publish(_ state: borrowing DatabaseState, isWAL: Bool? = nil, milliseconds: UInt64? = nil) {
+    publication.withLock { published in
+      published.position = state.position
+      published.pageSize = state.pageSize
+      published.pages = state.pages
+      published.failed = state.failed
+      if let isWAL { published.isWAL = isWAL }
+      if let milliseconds { published.milliseconds = milliseconds }
+    }
+  }
+
+  func rename(to name: String) { publication.withLock { $0.name = name } }
+}

@@ -1,0 +1,78 @@
+import LTX
+
+/// Everything about one database that capture and apply change together, under one lock.
+struct DatabaseState: Sendable {
+  /// Nil until the first transaction.
+  var checksums: PageChecksums?
+  var pageSize: PageSize?
+  var position = Position.zero
+  /// The log's entry that led to `position`.
+  var entry = LogIndex.zero
+  /// Up to this entry the main file holds every change durably, and so do the page checksums on
+  /// disk: redo after a crash begins behind it.
+  var stable = LogIndex.zero
+  /// Counts snapshots that took the place of what was before.
+  var history = 0
+
+  var wal = WALCapture()
+  /// Where in the current write-ahead log the newest committed copy of a page begins.
+  var walPages: [UInt32: Int64] = [:]
+  /// The file that `wal` describes.
+  var walFile: (any DiskFile)?
+  /// Frames at which the daemon next tries a checkpoint: while a reader forbids it, every attempt
+  /// costs as much as one that succeeds.
+  var checkpointAt = Database.checkpointFrames
+  /// The last entry whose pages are all in the main file (written, not necessarily durable).
+  var backfilled = LogIndex.zero
+
+  /// The main file, opened for the daemon's own use.
+  var main: (any DiskFile)?
+  /// The main file as it was when it last agreed with `position`.
+  var known: DiskFileInformation?
+  /// The shared memory of the wal-index, once a client has opened it.
+  var index: WALIndex?
+
+  /// Whether SQLite asked for durability in the transaction under way (rollback journal).
+  var synced = false
+  /// Why the database takes no more transactions until the node is restarted.
+  var failed: StoreError?
+  /// A crash left the main file with other bytes in free pages than the log knows.
+  var strayed = false
+  /// The database was dropped or replaced; the object stays for those who still hold it.
+  var dropped = false
+
+  var pages: UInt32 { UInt32(clamping: checksums?.count ?? 0) }
+
+  /// Buffers kept from one transaction to the next, so that a commit allocates nothing.
+  var scratch = CaptureScratch()
+}
+
+/// Buffers of one database's capture.
+struct CaptureScratch: Sendable {
+  /// One frame of the largest page size; empty until first used.
+  var frame: [UInt8] = []
+  var changes: [PageChange] = []
+  var pages: [PagePlace] = []
+  var encoder: LTXEncoder?
+
+  /// Takes the frame buffer out, so that it can be filled while other parts of the state are read.
+  mutating func takeFrame() -> [UInt8] {
+    let taken = frame
+    frame = []
+    return taken.isEmpty
+      ? [UInt8](repeating: 0, count: 65_536 + WALFrame.headerBytes) : taken
+  }
+}
+
+/// A page with its new checksum.
+struct PageChange: Sendable {
+  var page: PageNumber
+  var checksum: Checksum
+}
+
+/// A page that may have changed and where its content lies.
+struct PagePlace: Sendable {
+  var page: PageNumber
+  /// Byte offset in the write-ahead log, or nil for the main file.
+  var offset: Int64?
+}

@@ -1,0 +1,72 @@
+/// The disk as the store uses it. The real one is `SystemDisk`; tests hand in one that fails.
+///
+/// Paths are absolute. All calls block; none is made on the Swift concurrency pool.
+package protocol Disk: Sendable {
+  func open(_ path: String, _ options: DiskOpenOptions) throws(StoreError) -> any DiskFile
+  func rename(_ source: String, to target: String) throws(StoreError)
+  /// Removes a file; a missing one is an error of code `.system(ENOENT)`.
+  func remove(_ path: String) throws(StoreError)
+  /// The names in a directory, without `.` and `..`, sorted.
+  func list(_ directory: String) throws(StoreError) -> [String]
+  /// Makes a directory and the ones above it that are missing.
+  func makeDirectory(_ path: String) throws(StoreError)
+  /// Makes entries of the directory durable.
+  func syncDirectory(_ path: String) throws(StoreError)
+  /// Gives a file the owner of `model` and the permission to be read and written by all whom
+  /// the directory lets in: the node decides by other means who may write a database.
+  func share(_ path: String, like model: String) throws(StoreError)
+  /// Nil when nothing has that path.
+  func information(_ path: String) throws(StoreError) -> DiskFileInformation?
+}
+
+/// How to open a file.
+package struct DiskOpenOptions: OptionSet, Sendable {
+  package let rawValue: Int
+  package init(rawValue: Int) { self.rawValue = rawValue }
+
+  package static let write = DiskOpenOptions(rawValue: 1)
+  package static let create = DiskOpenOptions(rawValue: 2)
+  package static let exclusive = DiskOpenOptions(rawValue: 4)
+  package static let truncate = DiskOpenOptions(rawValue: 8)
+}
+
+/// What `stat` tells that the store needs.
+package struct DiskFileInformation: Sendable, Equatable {
+  package var device: UInt64
+  package var inode: UInt64
+  /// Bytes.
+  package var size: Int64
+  /// Nanoseconds since the epoch.
+  package var modified: Int64
+  package var isDirectory: Bool
+
+  package init(device: UInt64, inode: UInt64, size: Int64, modified: Int64, isDirectory: Bool) {
+    self.device = device
+    self.inode = inode
+    self.size = size
+    self.modified = modified
+    self.isDirectory = isDirectory
+  }
+}
+
+/// An open file; closed when the last reference goes.
+package protocol DiskFile: AnyObject, Sendable {
+  /// The system's descriptor, for what only the kernel can do with it (passthrough, mmap).
+  var descriptor: Int32 { get }
+  /// Reads until the buffer is full or the file ends; the number of bytes read.
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(StoreError) -> Int
+  /// Writes all of the bytes.
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(StoreError)
+  func truncate(to size: Int64) throws(StoreError)
+  /// Makes contents and size durable (`fdatasync`).
+  func sync() throws(StoreError)
+  func information() throws(StoreError) -> DiskFileInformation
+}
+
+extension Disk {
+  /// A file for reading and writing that must exist; nil when it does not.
+  func openForMapping(_ path: String) throws(StoreError) -> (any DiskFile)? {
+    guard try information(path) != nil else { return nil }
+    return try open(path, [.write])
+  }
+}

@@ -1,0 +1,147 @@
+/// A file's lock table with those who wait, as a pure value: inputs return what to do next.
+///
+/// Waiting is fair: among waiters who exclude each other the first served is the first come.
+/// An owner who already has locks on the file is exempt, since the ones before it may wait for
+/// exactly those. Requests that do not wait look only at what is held, as in a local file system.
+struct LockQueue: Sendable {
+  struct Waiter: Sendable {
+    var ticket: LockTicket
+    var request: LockRequest
+    var done: @Sendable (LockOutcome) -> Void
+  }
+
+  /// What the shell does once the mutex is free again.
+  enum Action: Sendable {
+    case answer(@Sendable (LockOutcome) -> Void, LockOutcome)
+    /// Ask the observer, then admit the request with `observed: true`.
+    case observe(LockObserver, [HeldLock], Waiter, wait: Bool)
+  }
+
+  /// Which locks go; nil matches all.
+  struct Selection: Sendable {
+    var owner: LockOwner?
+    var handle: UInt64?
+    var range: LockRange?
+
+    func matches(_ lock: HeldLock) -> Bool {
+      (owner == nil || lock.owner == owner) && (handle == nil || lock.handle == handle)
+        && (range.map { $0.overlaps(lock.range) } ?? true)
+    }
+  }
+
+  private(set) var table = LockTable()
+  private var waiters: [Waiter] = []
+  private var lastTicket: UInt64 = 0
+  var watched: [LockRange] = []
+  var observer: LockObserver?
+
+  mutating func makeTicket() -> LockTicket {
+    lastTicket += 1
+    return LockTicket(number: lastTicket)
+  }
+
+  /// Grants, refuses or queues a request.
+  ///
+  /// - Parameter observed: whether the observer has already agreed to what the grant gives up.
+  mutating func admit(_ waiter: Waiter, wait: Bool, observed: Bool = false) -> [Action] {
+    let request = waiter.request
+    if table.conflict(with: request) != nil {
+      guard wait else { return [.answer(waiter.done, .conflict)] }
+      if closesCircle(request) { return [.answer(waiter.done, .deadlock)] }
+      waiters.append(waiter)
+      return []
+    }
+    if wait, mustQueue(request, behind: waiters[...]) {
+      waiters.append(waiter)
+      return []
+    }
+    let action = grant(waiter, wait: wait, observed: observed)
+    return [action] + wake()
+  }
+
+  /// Takes the lock for a caller who has made sure that nothing conflicts.
+  mutating func insert(_ request: LockRequest) -> [Action] {
+    table.insert(request)
+    return wake()
+  }
+
+  mutating func cancel(_ ticket: LockTicket) -> [Action] {
+    guard let index = waiters.firstIndex(where: { $0.ticket == ticket }) else { return [] }
+    let waiter = waiters.remove(at: index)
+    return [.answer(waiter.done, .interrupted)] + wake()
+  }
+
+  mutating func cancelAll() -> [Action] {
+    defer { waiters = [] }
+    return waiters.map { .answer($0.done, .interrupted) }
+  }
+
+  mutating func remove(_ selection: Selection) -> [Action] {
+    if let owner = selection.owner, let range = selection.range {
+      table.remove(owner: owner, range: range)
+    } else {
+      table.removeAll(where: selection.matches)
+    }
+    return wake()
+  }
+
+  /// The exclusive locks a removal would give up that the observer must hear of first.
+  func watchedLocks(_ selection: Selection) -> [HeldLock] {
+    guard observer != nil else { return [] }
+    return table.held.filter { lock in
+      lock.kind == .write && lock.owner != .daemon && selection.matches(lock)
+        && watched.contains {
+          $0.overlaps(lock.range) && (selection.range?.overlaps($0) ?? true)
+        }
+    }
+  }
+
+  /// Grants what can now be granted, in the order of arrival. A grant may give something up
+  /// itself (a write lock that becomes a read lock), so each is followed by a look from the start.
+  private mutating func wake() -> [Action] {
+    var actions: [Action] = []
+    while let index = waiters.indices.first(where: { isGrantable(at: $0) }) {
+      actions.append(grant(waiters.remove(at: index), wait: true, observed: false))
+    }
+    return actions
+  }
+
+  private func isGrantable(at index: Int) -> Bool {
+    let request = waiters[index].request
+    return table.conflict(with: request) == nil && !mustQueue(request, behind: waiters[..<index])
+  }
+
+  private mutating func grant(_ waiter: Waiter, wait: Bool, observed: Bool) -> Action {
+    let request = waiter.request
+    if !observed, request.kind == .read, let observer {
+      let lost = watchedLocks(Selection(owner: request.owner, range: request.range))
+      if !lost.isEmpty { return .observe(observer, lost, waiter, wait: wait) }
+    }
+    table.insert(request)
+    return .answer(waiter.done, .granted)
+  }
+
+  /// Whether a request that nothing held stands against must still wait for its turn.
+  private func mustQueue(_ request: LockRequest, behind others: ArraySlice<Waiter>) -> Bool {
+    others.contains { LockTable.conflicts($0.request, request) }
+      && !table.held.contains { $0.owner == request.owner }
+  }
+
+  /// Whether one of those in the way waits, directly or through others, for the asking owner.
+  private func closesCircle(_ request: LockRequest) -> Bool {
+    var seen: Set<LockOwner> = []
+    var open = blockers(of: request)
+    while let owner = open.popLast() {
+      if owner == request.owner { return true }
+      guard seen.insert(owner).inserted else { continue }
+      for waiter in waiters where waiter.request.owner == owner {
+        open += blockers(of: waiter.request)
+      }
+    }
+    return false
+  }
+
+  private func blockers(of request: LockRequest) -> [LockOwner] {
+    table.held.filter { LockTable.conflicts($0, request) }.map(\.owner)
+  }
+}

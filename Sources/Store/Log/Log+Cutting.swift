@@ -1,0 +1,119 @@
+import LTX
+import Synchronization
+
+extension Log {
+  /// Removes whole segments all of whose entries lie before `index`.
+  ///
+  /// The active segment always stays.
+  package func trim(before index: LogIndex) throws(StoreError) {
+    let gone = state.withLock { state -> [Segment] in
+      var gone: [Segment] = []
+      while state.segments.count > 1, state.segments[0].last < index {
+        gone.append(state.segments.removeFirst())
+      }
+      return gone
+    }
+    for segment in gone { try disk.remove(segment.path) }
+  }
+
+  /// Bytes on disk, and for each closed segment its last index, age and size, oldest first.
+  package func usage() -> (
+    bytes: Int64, closed: [(last: LogIndex, milliseconds: UInt64, bytes: Int64)]
+  ) {
+    state.withLock { state in
+      let closed = state.segments.dropLast().map { ($0.last, $0.lastMilliseconds, $0.end) }
+      return (state.segments.reduce(0) { $0 + $1.end }, closed)
+    }
+  }
+
+  /// Cuts everything after `index` and returns it in encoded form, piece by piece, to `keep`; then calls
+  /// `before`, after which it is gone.
+  ///
+  /// The caller must have nothing in flight that appends.
+  package func cut(
+    after index: LogIndex,
+    keep: (LogBatch) throws(StoreError) -> Void,
+    before: () throws(StoreError) -> Void
+  ) throws(StoreError) {
+    let last = self.last.index
+    var next = index.next
+    while next <= last {
+      let batch = try read(from: next, maxBytes: 1 << 20)
+      try keep(batch)
+      next = batch.last.next
+    }
+    try before()
+    guard index < last else { return }
+    guard let offset = place(of: index.next)?.place.offset else {
+      throw StoreError(
+        .notFound,
+        "the log cannot be cut after entry \(index), which it no longer holds"
+      )
+    }
+    let result: Result<Void, StoreError> = state.withLock { state in
+      do throws(StoreError) {
+        return .success(try cutLocked(&state, after: index, at: offset))
+      } catch {
+        return .failure(error)
+      }
+    }
+    syncer.cut(to: self.last.index)
+    try result.get()
+  }
+
+  /// Newest first, and the file in which the cut lies last of all: a crash or an error in between
+  /// leaves a log that is longer than asked for, never one with a gap. A segment that begins with
+  /// the first entry cut stays, for its header remembers where the log stands.
+  private func cutLocked(
+    _ state: inout State,
+    after index: LogIndex,
+    at offset: Int64
+  ) throws(StoreError) {
+    state.recent.removeAll()
+    while let segment = state.segments.last, segment.first > index.next {
+      try disk.remove(segment.path)
+      state.segments.removeLast()
+      cutBack(&state, to: LogIndex(segment.first.rawValue - 1))
+    }
+    try disk.syncDirectory(directory)
+    guard var segment = state.segments.last, segment.last > index else { return }
+    try segment.file.truncate(to: offset)
+    segment.end = offset
+    segment.last = index
+    let kept = (segment.count + Segment.indexEvery - 1) / Segment.indexEvery
+    segment.offsets = Array(segment.offsets.prefix(Int(kept)))
+    state.segments[state.segments.count - 1] = segment
+    cutBack(&state, to: index)
+    try segment.file.sync()
+  }
+
+  private func cutBack(_ state: inout State, to index: LogIndex) {
+    state.terms.removeAll { $0.first > index }
+    state.last = EntryID(term: state.terms.last?.term ?? .zero, index: index)
+  }
+
+  /// Empties the log; the next entry is the one after `base`.
+  package func reset(to base: EntryID) throws(StoreError) {
+    let gone = state.withLock { state -> [Segment] in
+      let gone = state.segments
+      state.segments = []
+      state.terms = [TermStart(term: base.term, first: base.index)]
+      state.last = base
+      state.recent.removeAll()
+      state.failed = nil
+      return gone
+    }
+    // Oldest last: a crash in between leaves a log that is shorter, never one with a gap.
+    for segment in gone.reversed() { try disk.remove(segment.path) }
+    try disk.syncDirectory(directory)
+    syncer.reset(to: base.index)
+    // The base is on record at once: the segment's header carries its term and index.
+    let result: Result<Void, StoreError> = state.withLock { state in
+      do throws(StoreError) { return .success(try rotateIfFull(&state)) } catch {
+        return .failure(error)
+      }
+    }
+    try result.get()
+    try state.withLock({ $0.segments.last?.file })?.sync()
+  }
+}

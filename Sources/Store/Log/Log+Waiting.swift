@@ -1,0 +1,20 @@
+import Synchronization
+
+extension Log {
+  /// Blocks until everything up to `index` is on stable storage. Never on a thread that must
+  /// not wait.
+  package func syncAndWait(through index: LogIndex) throws(StoreError) {
+    let signal = Gate()
+    let outcome = Outcome()
+    sync(through: index) { error in
+      outcome.error.withLock { $0 = error }
+      signal.open()
+    }
+    signal.wait()
+    if let error = outcome.error.withLock({ $0 }) { throw error }
+  }
+
+  private final class Outcome: Sendable {
+    let error = Mutex<StoreError?>(nil)
+  }
+}

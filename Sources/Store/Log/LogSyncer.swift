@@ -1,0 +1,103 @@
+import Dispatch
+import Synchronization
+
+/// Makes the log durable on behalf of all who wait: one `fdatasync` answers everyone whose entry
+/// was written before it began.
+///
+/// A sync that fails is final: what it should have written may be lost, and the kernel reports that
+/// only once. Nothing is called durable afterwards until the log is opened anew.
+final class LogSyncer: Sendable {
+  private struct Waiter {
+    var index: LogIndex
+    var done: MountCompletion
+  }
+
+  private struct State {
+    var durable: LogIndex
+    var waiters: [Waiter] = []
+    var running = false
+    var failed: StoreError?
+    /// Counts cuts: a sync that began before one says nothing about the entries after it.
+    var generation = 0
+  }
+
+  private let state: Mutex<State>
+  private let queue = DispatchQueue(label: "halite.log.sync", qos: .userInitiated)
+
+  init(durable: LogIndex) {
+    state = Mutex(State(durable: durable))
+  }
+
+  var durable: LogIndex { state.withLock { $0.durable } }
+
+  /// The log was cut: what is gone is no longer durable, and nobody waits for it.
+  func cut(to index: LogIndex) { shorten(to: index) { min($0, index) } }
+
+  /// The log was emptied and continues after `index`.
+  func reset(to index: LogIndex) { shorten(to: index) { _ in index } }
+
+  private func shorten(to index: LogIndex, _ durable: (LogIndex) -> LogIndex) {
+    let gone = state.withLock { state -> [Waiter] in
+      state.durable = durable(state.durable)
+      state.generation += 1
+      let gone = state.waiters.filter { $0.index > index }
+      state.waiters.removeAll { $0.index > index }
+      return gone
+    }
+    for waiter in gone { waiter.done(Self.missing(waiter.index)) }
+  }
+
+  func wait(for index: LogIndex, log: Log, done: @escaping MountCompletion) {
+    enum Next { case answer(StoreError?), wait, start }
+    let last = log.last.index
+    let next = state.withLock { state -> Next in
+      if index <= state.durable { return .answer(nil) }
+      if let failed = state.failed { return .answer(failed) }
+      guard index <= last else { return .answer(Self.missing(index)) }
+      state.waiters.append(Waiter(index: index, done: done))
+      if state.running { return .wait }
+      state.running = true
+      return .start
+    }
+    switch next {
+    case .answer(let error): done(error)
+    case .wait: break
+    case .start: queue.async { self.run(log) }
+    }
+  }
+
+  private static func missing(_ index: LogIndex) -> StoreError {
+    StoreError(.notFound, "entry \(index) is not in the log (any more) and cannot be made durable")
+  }
+
+  /// Syncs until nobody waits.
+  private func run(_ log: Log) {
+    while true {
+      let generation = state.withLock { $0.generation }
+      let (target, file) = log.state.withLock { ($0.last.index, $0.segments.last?.file) }
+      var failure: StoreError?
+      do throws(StoreError) {
+        // Segments before the active one were synced when it was begun.
+        try file?.sync()
+      } catch {
+        let final = log.failedSync(error)
+        log.state.withLock { $0.failed = final }
+        failure = final
+      }
+      let (ready, more) = state.withLock { state -> ([Waiter], Bool) in
+        if let failure {
+          state.failed = failure
+        } else if state.generation == generation {
+          state.durable = max(state.durable, target)
+        }
+        let limit = failure == nil ? state.durable : LogIndex(.max)
+        let ready = state.waiters.filter { $0.index <= limit }
+        state.waiters.removeAll { $0.index <= limit }
+        if state.waiters.isEmpty { state.running = false }
+        return (ready, state.running)
+      }
+      for waiter in ready { waiter.done(failure) }
+      if !more { return }
+    }
+  }
+}

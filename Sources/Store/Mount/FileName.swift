@@ -1,0 +1,34 @@
+/// A path in the mount and what its name means to SQLite.
+///
+/// SQLite derives the names of a database's companions by suffix (sqlite.org/tempfiles.html), so
+/// the name alone tells the role; whether `main` is a database its first 16 bytes tell.
+package struct FileName: Hashable, Sendable {
+  package enum Role: Sendable {
+    /// A database, or any other file.
+    case main
+    case journal, wal, sharedMemory
+  }
+
+  /// Relative to the root of the mount, without a leading slash.
+  package let path: String
+  package let role: Role
+  /// The path of the main file this one belongs to; `path` itself for a main file.
+  package let database: String
+
+  package init(_ path: String) {
+    self.path = path
+    let suffixes: [(String, Role)] = [
+      ("-journal", .journal), ("-wal", .wal), ("-shm", .sharedMemory),
+    ]
+    for (suffix, role) in suffixes
+    where path.hasSuffix(suffix) && path.utf8.count > suffix.utf8.count {
+      let stem = String(path.dropLast(suffix.count))
+      guard !stem.hasSuffix("/") else { break }
+      self.role = role
+      database = stem
+      return
+    }
+    role = .main
+    database = path
+  }
+}

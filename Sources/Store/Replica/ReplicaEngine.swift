@@ -1,0 +1,299 @@
+import LTX
+import Logging
+import Synchronization
+
+/// Takes the primary's entries in order and applies them, each database on its own, so that one
+/// whose readers hold it up never holds up another.
+package final class ReplicaEngine: ReplicationSink {
+  struct State {
+    var appliers: [String: DatabaseApplier] = [:]
+    /// Databases whose pages must come from the primary before their entries can be applied.
+    var repairs: Set<String> = []
+    /// Databases that were repaired through their write-ahead log, with the entry they were brought
+    /// to: until that is stable in the main file, a restart has to repair them again.
+    var unsettled: [String: LogIndex] = [:]
+    var staged: [String: SnapshotStaging] = [:]
+    /// Entries that databases have not applied yet, by database: the first of each.
+    var waiting: [String: LogIndex] = [:]
+    /// Large transactions of which parts have arrived, by database: the first part, and the entry
+    /// that commits it once that is there. The parts must stay in the log until it is applied.
+    var stages: [String: (first: LogIndex, commit: LogIndex?)] = [:]
+    var subscribers: [UInt64: @Sendable () -> Void] = [:]
+    var nextSubscriber: UInt64 = 0
+  }
+
+  let store: Store
+  let state = Mutex(State())
+  /// Held while the list of repairs is written, so that the last one written is the last one made.
+  private let saving = Mutex(())
+
+  /// To be made after `Store.becomeReplica` and before the first entry arrives.
+  package init(store: Store) throws(StoreError) {
+    self.store = store
+    let listed = try RepairList.load(store.context)
+    // What recovery could not bring to its position is fetched as well.
+    let failed = store.allDatabases.filter { $0.published.failed != nil }.map(\.name)
+    state.withLock { $0.repairs = listed.union(failed) }
+    if !listed.isSuperset(of: failed) { try saveRepairs() }
+    for name in failed { try store.database(name)?.removeJournal() }
+    store.state.withLock { $0.engine = self }
+  }
+
+  private var log: Log { store.log }
+
+  package func logSummary() -> LogSummary { log.summary() }
+
+  // MARK: Entries
+
+  package func append(_ batch: LogBatch) throws(StoreError) {
+    let before = log.last.index
+    var failure: StoreError?
+    do throws(StoreError) { try log.append(batch) } catch { failure = error }
+    // Also after an error: what has come into the log is to be applied.
+    let last = log.last.index
+    enqueue(batch, after: before, through: last)
+    // Durability follows behind; the primary learns of it from the next acknowledgement.
+    if last > before {
+      log.sync(through: last) { [weak self] error in
+        if error == nil { self?.tellProgress() }
+      }
+    }
+    tellProgress()
+    if let failure { throw failure }
+  }
+
+  private func enqueue(_ batch: LogBatch, after before: LogIndex, through last: LogIndex) {
+    guard before < last else { return }
+    var remaining = batch.bytes[...]
+    while let (entry, length) = LogEntry.decode(remaining), entry.id.index <= last {
+      noteStage(entry)
+      switch entry.kind {
+      case .noOperation, .stage: break
+      case .transaction, .stagedTransaction, .drop:
+        applier(entry.database).enqueue(entry.id.index)
+      case .rename:
+        applier(entry.database).enqueue(entry.id.index)
+        applier(String(decoding: entry.payload, as: UTF8.self)).enqueue(entry.id.index)
+      }
+      remaining = remaining.dropFirst(length)
+    }
+  }
+
+  func applier(_ name: String) -> DatabaseApplier {
+    state.withLock { state in
+      if let known = state.appliers[name] { return known }
+      let applier = DatabaseApplier(name: name, engine: self)
+      state.appliers[name] = applier
+      return applier
+    }
+  }
+
+  /// Whether nothing before this entry waits in a database's queue.
+  func has(_ name: String, reached index: LogIndex) -> Bool {
+    state.withLock { state in state.waiting[name].map { $0 >= index } ?? true }
+  }
+
+  /// Lets every queue look again at what it waits for.
+  func wakeAll() {
+    for applier in state.withLock({ Array($0.appliers.values) }) { applier.wake() }
+  }
+
+  /// Where a database's next entry to be applied lies, or nil when it has none.
+  func setWaiting(_ name: String, _ index: LogIndex?) {
+    state.withLock { $0.waiting[name] = index }
+  }
+
+  package func progress() -> ReplicaProgress {
+    let received = log.last.index
+    let durable = min(log.durable, received)
+    return state.withLock { state in
+      let first = state.waiting.values.min()
+      let applied = first.map { LogIndex($0.rawValue &- 1) } ?? received
+      return ReplicaProgress(
+        received: received,
+        durable: durable,
+        applied: min(applied, received),
+        repairing: state.repairs.count
+      )
+    }
+  }
+
+  package func onProgress(_ wake: @escaping @Sendable () -> Void) -> SubscriptionToken {
+    let key = state.withLock { state in
+      state.nextSubscriber += 1
+      state.subscribers[state.nextSubscriber] = wake
+      return state.nextSubscriber
+    }
+    return SubscriptionToken { [weak self] in
+      self?.state.withLock { $0.subscribers[key] = nil }
+    }
+  }
+
+  func tellProgress() {
+    for wake in state.withLock({ Array($0.subscribers.values) }) { wake() }
+  }
+
+  // MARK: Repair
+
+  package func databasesToRepair() -> [String] { state.withLock { $0.repairs.sorted() } }
+
+  func needsRepair(_ name: String) -> Bool { state.withLock { $0.repairs.contains(name) } }
+
+  /// Remembers, also across a restart, that a database's pages must be fetched.
+  func markForRepair(_ names: Set<String>) throws(StoreError) {
+    guard !names.isEmpty else { return }
+    state.withLock { $0.repairs.formUnion(names) }
+    try saveRepairs()
+    tellProgress()
+  }
+
+  /// - Parameter index: the entry a database was brought to; nil when it is gone.
+  func repaired(_ name: String, to index: LogIndex? = nil) throws(StoreError) {
+    let isStable = index.map { self.isStable(name, $0) } ?? true
+    state.withLock { state in
+      state.unsettled[name] = isStable ? nil : index
+      state.repairs.remove(name)
+      state.staged[name] = nil
+    }
+    try saveRepairs()
+    applier(name).wake()
+    tellProgress()
+  }
+
+  /// Takes off the list what has become stable since it was repaired.
+  func settle() throws(StoreError) {
+    let unsettled = state.withLock { $0.unsettled }
+    let settled = unsettled.filter { isStable($0.key, $0.value) }
+    guard !settled.isEmpty else { return }
+    state.withLock { state in
+      for (name, index) in settled where state.unsettled[name] == index {
+        state.unsettled[name] = nil
+      }
+    }
+    try saveRepairs()
+  }
+
+  private func isStable(_ name: String, _ index: LogIndex) -> Bool {
+    guard let database = store.database(name) else { return true }
+    return database.state.withLock { $0.stable >= index }
+  }
+
+  private func saveRepairs() throws(StoreError) {
+    let result: Result<Void, StoreError> = saving.withLock { _ in
+      let all = state.withLock { $0.repairs.union($0.unsettled.keys) }
+      do throws(StoreError) {
+        return .success(try RepairList.save(all, store.context))
+      } catch { return .failure(error) }
+    }
+    try result.get()
+  }
+
+  /// The last entry before all that have not been applied.
+  var appliedThrough: LogIndex {
+    state.withLock { state in
+      var first = state.waiting.values.min() ?? .max
+      for (name, stage) in state.stages {
+        let isApplied = stage.commit.map { (state.waiting[name] ?? .max) > $0 } ?? false
+        if !isApplied { first = min(first, stage.first) }
+      }
+      return first < .max ? LogIndex(first.rawValue &- 1) : .max
+    }
+  }
+
+  /// A database's transactions come one after the other, so that whatever follows a part that is
+  /// not its continuation says that the transaction was given up.
+  private func noteStage(_ entry: LogEntry) {
+    switch entry.kind {
+    case .stage:
+      let first = entry.payload.withUnsafeBytes { raw in
+        raw.count >= 8 ? raw.bigEndian(UInt64.self, at: 0) : 0
+      }
+      if first == 0 { state.withLock { $0.stages[entry.database] = (entry.id.index, nil) } }
+    case .stagedTransaction:
+      state.withLock { $0.stages[entry.database]?.commit = entry.id.index }
+    case .transaction, .drop, .rename:
+      state.withLock { state in
+        if state.stages[entry.database]?.commit == nil { state.stages[entry.database] = nil }
+      }
+    case .noOperation: break
+    }
+  }
+
+  package func truncate(after common: LogIndex) throws(StoreError) {
+    let last = log.last
+    guard common < last.index else { return }
+    var touched: Set<String> = []
+    let quarantine = try Quarantine(store, "log-\(hexadecimal(common.next.rawValue))")
+    try log.cut(after: common) { (batch) throws(StoreError) in
+      var remaining = batch.bytes[...]
+      while let (entry, length) = LogEntry.decode(remaining) {
+        if !entry.database.isEmpty { touched.insert(entry.database) }
+        if entry.kind == .rename { touched.insert(String(decoding: entry.payload, as: UTF8.self)) }
+        remaining = remaining.dropFirst(length)
+      }
+      // What is about to be cut must be on record, and its databases known, before it goes.
+      try quarantine.append(batch.bytes)
+    } before: { () throws(StoreError) in
+      try quarantine.close()
+      try self.markForRepair(touched)
+      // What is being applied ends; nothing more begins, for all of them need repair.
+      for name in touched { try self.applier(name).alone { () throws(StoreError) in } }
+    }
+    store.context.logger.warning(
+      "entries that the primary does not have were moved to quarantine",
+      metadata: [
+        "from": "\(common.next)", "to": "\(last.index)", "file": "\(quarantine.path)",
+        "databases": "\(touched.sorted().joined(separator: ", "))",
+      ]
+    )
+    for name in touched { applier(name).forgetQueue() }
+  }
+
+  package func reset(to base: EntryID, databases: [DatabaseSummary]) throws(StoreError) {
+    let theirs = Set(databases.map(\.name))
+    let ours = store.allDatabases.filter { $0.published.position.txid > .zero }
+    try markForRepair(theirs.union(ours.map(\.name)))
+    for name in state.withLock({ Array($0.appliers.keys) }) { applier(name).forgetQueue() }
+    for database in ours {
+      let name = database.name
+      try applier(name).alone { () throws(StoreError) in
+        if !theirs.contains(name) { try setAside(database) }
+      }
+      if !theirs.contains(name) { try repaired(name) }
+    }
+    try log.reset(to: base)
+    tellProgress()
+  }
+
+  /// Moves a database that the primary does not have out of the tree.
+  func setAside(_ database: Database) throws(StoreError) {
+    let quarantine = try Quarantine(store, "db-\(hexadecimal(database.key))")
+    try quarantine.close()
+    let target = quarantine.path + ".db"
+    try database.state.withLock { state throws(StoreError) in
+      try database.checkpointAlone(in: &state)
+      database.releaseDaemonLocks()
+      try store.context.disk.rename(database.path(), to: target)
+      for suffix in ["-wal", "-shm"] {
+        let path = database.path(suffix)
+        if try store.context.disk.information(path) != nil { try store.context.disk.remove(path) }
+      }
+    }
+    let name = database.name
+    try store.forget(database)
+    store.context.logger.warning(
+      "a database that the primary does not have was moved to quarantine",
+      metadata: ["database": "\(name)", "file": "\(target)"]
+    )
+    store.tell(.dropped(name: name))
+  }
+}
+
+extension ReplicaEngine {
+  /// Databases with entries that are not applied yet, each with the first.
+  package func waitingDatabases() -> [(name: String, index: LogIndex)] {
+    state.withLock { state in
+      state.waiting.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import LTX
+import Synchronization
+
+// A snapshot without stopping writers: pages are read one after the other while transactions go on, and
+// the receiver then applies the log from where the reading began. A page that changed in between is in that
+// log as a whole, so it does not matter which version was read. What must not be read is a page
+// that a transaction has written and not committed; its checksum tells.
+
+/// Reads the pages of a database in which it differs from a replica's.
+final class SnapshotReader: SnapshotSource {
+  /// Pages read under one hold of the database's lock: some 100 µs.
+  private static let batch = 32
+
+  private struct State {
+    /// Pages to be sent and the checksum they had at the beginning, and how many are done.
+    var pages: [PageChange]
+    var next = 0
+    /// Pages that an unfinished transaction had overwritten when they were looked at.
+    var retry: [PageChange] = []
+  }
+
+  let begin: SnapshotBegin
+  private let store: Store
+  private let database: Database
+  private let size: PageSize
+  private let state: Mutex<State>
+
+  init(_ database: Database, in store: Store, theirs: [Checksum]) throws(StoreError) {
+    self.store = store
+    self.database = database
+    let found = database.state.withLock { state -> (PageSize, [PageChange], LogIndex, UInt32)? in
+      guard let size = state.pageSize, let checksums = state.checksums else { return nil }
+      var pages: [PageChange] = []
+      for number in 0..<checksums.count {
+        let page = PageNumber(UInt32(number) + 1)
+        guard let checksum = checksums[page] else { continue }
+        if number < theirs.count, theirs[number] == checksum { continue }
+        pages.append(PageChange(page: page, checksum: checksum))
+      }
+      return (size, pages, store.log.last.index, state.pages)
+    }
+    guard let (size, pages, index, count) = found else {
+      throw StoreError(.notFound, "database \(database.name) has no content")
+    }
+    self.size = size
+    begin = SnapshotBegin(
+      database: database.name,
+      index: index,
+      pageSize: UInt32(size.bytes),
+      pages: count,
+      differing: UInt32(clamping: pages.count)
+    )
+    state = Mutex(State(pages: pages))
+  }
+
+  func next(maxBytes: Int) throws(StoreError) -> [SnapshotPage]? {
+    while true {
+      let output = try step(maxBytes)
+      if !output.isEmpty { return output }
+      // Whatever was looked at has changed, so that the log has it.
+      if state.withLock({ $0.next >= $0.pages.count && $0.retry.isEmpty }) { return nil }
+    }
+  }
+
+  private func step(_ maxBytes: Int) throws(StoreError) -> [SnapshotPage] {
+    var output: [SnapshotPage] = []
+    var room = max(1, maxBytes / size.bytes)
+    while room > 0 {
+      let wanted = state.withLock { state -> [PageChange] in
+        let end = min(state.next + min(room, Self.batch), state.pages.count)
+        defer { state.next = end }
+        return Array(state.pages[state.next..<end])
+      }
+      guard !wanted.isEmpty else { break }
+      let (read, missed) = try readPages(wanted)
+      output.append(contentsOf: read)
+      if !missed.isEmpty { state.withLock { $0.retry.append(contentsOf: missed) } }
+      room -= wanted.count
+    }
+    return output.isEmpty ? try readMissed() : output
+  }
+
+  /// Reads pages as they are committed now; those that changed since the beginning are left out,
+  /// for the log has them.
+  private func readPages(
+    _ wanted: [PageChange]
+  ) throws(StoreError) -> (read: [SnapshotPage], missed: [PageChange]) {
+    let size = size
+    let database = database
+    return try database.state.withLock {
+      state throws(StoreError) -> (read: [SnapshotPage], missed: [PageChange]) in
+      var read: [SnapshotPage] = []
+      var missed: [PageChange] = []
+      for want in wanted where state.checksums?[want.page] == want.checksum {
+        var bytes = [UInt8](repeating: 0, count: size.bytes)
+        var actual = Checksum.none
+        try bytes.withPage(size) { buffer throws(StoreError) in
+          try database.readCommitted(want.page, into: buffer, in: &state)
+          actual = Checksum.page(want.page, UnsafeRawBufferPointer(buffer))
+        }
+        if actual == want.checksum {
+          read.append(SnapshotPage(number: want.page, bytes: bytes))
+        } else {
+          missed.append(want)
+        }
+      }
+      return (read, missed)
+    }
+  }
+
+  /// Reads what was missed once more, as a reader whom no writer can disturb.
+  private func readMissed() throws(StoreError) -> [SnapshotPage] {
+    let wanted = state.withLock { state -> [PageChange] in
+      defer { state.retry = [] }
+      return state.retry
+    }
+    guard !wanted.isEmpty else { return [] }
+    var result: Result<(read: [SnapshotPage], missed: [PageChange]), StoreError> = .success(
+      ([], [])
+    )
+    database.withSharedLock {
+      do throws(StoreError) { result = .success(try readPages(wanted)) } catch {
+        result = .failure(error)
+      }
+    }
+    let (read, missed) = try result.get()
+    guard let damaged = missed.first else { return read }
+    throw StoreError(
+      .corrupt,
+      "page \(damaged.page) of database \(database.name) is not what was committed: the disk or a "
+        + "program that ignores SQLite's locks has changed it; restore it from a replica or a backup"
+    )
+  }
+
+  func end() throws(StoreError) -> SnapshotEnd {
+    let store = store
+    return database.state.withLock { state in
+      SnapshotEnd(index: store.log.last.index, position: state.position, pages: state.pages)
+    }
+  }
+}

@@ -1,0 +1,45 @@
+package import LTX
+import Synchronization
+
+extension Store: ReplicationSource {
+  package func logSummary() -> LogSummary { log.summary() }
+
+  package func databases() -> [DatabaseSummary] {
+    allDatabases.compactMap { database in
+      let published = database.published
+      guard published.position.txid > .zero, let size = published.pageSize else { return nil }
+      return DatabaseSummary(
+        name: published.name,
+        position: published.position,
+        pageSize: UInt32(size.bytes),
+        pages: published.pages
+      )
+    }
+  }
+
+  package func recent(from first: LogIndex, maxBytes: Int) -> LogBatch? {
+    log.recent(from: first, maxBytes: maxBytes)
+  }
+
+  package func read(from first: LogIndex, maxBytes: Int) throws(StoreError) -> LogBatch {
+    try log.read(from: first, maxBytes: maxBytes)
+  }
+
+  package func onAppend(_ wake: @escaping @Sendable () -> Void) -> SubscriptionToken {
+    log.onAppend(wake)
+  }
+
+  package func noteReplica(_ node: String, needs index: LogIndex?) {
+    state.withLock { $0.replicas[node] = index }
+  }
+
+  package func openSnapshot(
+    of database: String,
+    checksums: [Checksum]
+  ) throws(StoreError) -> any SnapshotSource {
+    guard let found = self.database(database) else {
+      throw StoreError(.notFound, "this node has no database \(database)")
+    }
+    return try SnapshotReader(found, in: self, theirs: checksums)
+  }
+}

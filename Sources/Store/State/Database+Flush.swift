@@ -1,0 +1,135 @@
+import LTX
+import Synchronization
+
+extension Database {
+  /// Makes the database's files stable up to what has reached the main file, so that redo after a
+  /// crash begins later, and the log before that can go.
+  ///
+  /// Blocks on several fsyncs; the state's lock is held only for copying what is to be written.
+  func flush(log: Log, disk: any Disk, directory: String) throws(StoreError) {
+    // One after the other: an older description must never replace a newer one.
+    let result: Result<Void, StoreError> = flushing.withLock { _ in
+      do throws(StoreError) {
+        return .success(try flushNow(log: log, disk: disk, directory: directory))
+      } catch { return .failure(error) }
+    }
+    try result.get()
+  }
+
+  /// Writes the record of a rename that the log has, under the name the database will have.
+  func noteRename(to name: String, by entry: LogIndex) throws(StoreError) {
+    let result: Result<Void, StoreError> = flushing.withLock { _ in
+      state.withLock { state in
+        if state.backfilled == state.entry { state.backfilled = entry }
+        state.entry = entry
+        state.stable = .zero
+        state.checksums?.markAllDirty()
+      }
+      do throws(StoreError) {
+        return .success(
+          try flushNow(
+            as: name,
+            log: context.log,
+            disk: context.disk,
+            directory: context.stateDirectory
+          )
+        )
+      } catch { return .failure(error) }
+    }
+    try result.get()
+  }
+
+  private func flushNow(
+    as name: String? = nil,
+    log: Log,
+    disk: any Disk,
+    directory: String
+  ) throws(StoreError) {
+    let pending = try state.withLock { state throws(StoreError) in
+      try Self.pendingFlush(&state, self, name)
+    }
+    guard let pending else { return }
+    do throws(StoreError) {
+      // The log first: what the files say must never be ahead of it.
+      try log.syncAndWait(through: pending.record.entry)
+      try pending.main?.sync()
+      try write(pending, disk, directory)
+    } catch {
+      state.withLock { $0.checksums?.markDirty(pending.dirty) }
+      throw error
+    }
+    state.withLock { state in
+      // A snapshot may have put another history in the place of the one that was written.
+      if state.history == pending.history {
+        state.stable = max(state.stable, pending.record.stable)
+      }
+    }
+  }
+
+  private struct PendingFlush {
+    var record: DatabaseRecord
+    var history: Int
+    var main: (any DiskFile)?
+    var dirty: Set<Int>
+    var blocks: [(offset: Int64, bytes: [UInt8])]
+  }
+
+  private static func pendingFlush(
+    _ state: inout DatabaseState,
+    _ database: Database,
+    _ name: String?
+  ) throws(StoreError) -> PendingFlush? {
+    // After a late failure the files lack what the log has: redo must begin before that.
+    guard !state.dropped, state.failed == nil, let pageSize = state.pageSize,
+      var checksums = state.checksums,
+      state.backfilled > state.stable
+    else { return nil }
+    state.checksums = nil
+    let dirty = checksums.takeDirty()
+    let blocks = dirty.sorted().compactMap { block -> (offset: Int64, bytes: [UInt8])? in
+      let low = block * PageChecksums.perBlock
+      let high = min(low + PageChecksums.perBlock, checksums.count)
+      guard low < high else { return nil }
+      var bytes: [UInt8] = []
+      bytes.reserveCapacity(8 * (high - low))
+      for value in checksums.values[low..<high] { bytes.appendBigEndian(value) }
+      return (Int64(8 * low), bytes)
+    }
+    state.checksums = checksums
+    let record = DatabaseRecord(
+      key: database.key,
+      name: name ?? database.name,
+      stable: state.backfilled,
+      entry: state.entry,
+      position: state.position,
+      pageSize: UInt32(pageSize.bytes),
+      pages: state.pages
+    )
+    return PendingFlush(
+      record: record,
+      history: state.history,
+      main: try database.mainFile(&state),
+      dirty: dirty,
+      blocks: blocks
+    )
+  }
+
+  private func write(
+    _ pending: PendingFlush,
+    _ disk: any Disk,
+    _ directory: String
+  ) throws(StoreError) {
+    let path = DatabaseRecord.checksumPath(directory, key)
+    let file = try disk.open(path, [.write, .create])
+    for block in pending.blocks { try file.writeAll(block.bytes, at: block.offset) }
+    if try file.information().size > Int64(pending.record.pages) * 8 {
+      try file.truncate(to: Int64(pending.record.pages) * 8)
+    }
+    try file.sync()
+    try disk.replace(
+      DatabaseRecord.path(directory, key),
+      with: pending.record.encoded(),
+      in: directory
+    )
+  }
+}

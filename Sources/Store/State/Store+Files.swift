@@ -1,0 +1,214 @@
+import Dispatch
+import Glibc
+import LTX
+import Synchronization
+
+extension Store {
+  package func truncate(
+    _ name: FileName,
+    _ file: MountedFile?,
+    to size: Int64,
+    done: @escaping MountCompletion
+  ) {
+    let target = file?.file
+    let path = context.tree + "/" + name.path
+    let disk = context.disk
+    @Sendable func cut() throws(StoreError) {
+      if let target {
+        try target.truncate(to: size)
+      } else {
+        try disk.open(path, [.write]).truncate(to: size)
+      }
+    }
+    if role != .primary, name.role != .sharedMemory, isReplicated(name.database) {
+      return done(readOnly(name.database))
+    }
+    switch name.role {
+    case .journal where size == 0 && role == .primary:
+      endJournal(name, target, done: done, operation: cut)
+    case .wal:
+      change(name.database, done: done) { (database, state) throws(StoreError) in
+        try cut()
+        state.wal.truncated(to: size)
+        // A checkpoint that cuts the log to nothing has moved all of it.
+        if state.wal.header == nil { database.walIsGone(&state) }
+      }
+    case .sharedMemory:
+      // The daemon's mapping goes first: touching a page past the end of the file is fatal.
+      change(name.database, done: done) { (_, state) throws(StoreError) in
+        state.index = nil
+        try cut()
+      }
+    case .main where database(name.path) != nil:
+      change(name.database, done: done) { (_, state) throws(StoreError) in
+        let before = try state.main?.information()
+        let wasKnown = before != nil && state.known == before
+        try cut()
+        // What SQLite cuts off after a commit is in the transaction already.
+        if wasKnown { state.known = try state.main?.information() }
+      }
+    case .main, .journal:
+      done(StoreError.catching(cut))
+    }
+  }
+
+  /// Changes a database's state: at once where that is possible, else on a worker.
+  func change(
+    _ name: String,
+    done: @escaping MountCompletion,
+    _ body: @escaping @Sendable (Database, inout DatabaseState) throws(StoreError) -> Void
+  ) {
+    let database = makeDatabase(name)
+    @Sendable func run(_ state: inout DatabaseState) -> Result<Void, StoreError> {
+      do throws(StoreError) { return .success(try body(database, &state)) } catch {
+        return .failure(error)
+      }
+    }
+    @Sendable func answer(_ result: Result<Void, StoreError>) {
+      switch result {
+      case .success: done(nil)
+      case .failure(let error): done(error)
+      }
+    }
+    // A mapping that goes through the mount must not be given up on the mount's own thread: the
+    // kernel asks that thread to close it.
+    if mayTouchIndexInline, let result = database.state.withLockIfAvailable({ run(&$0) }) {
+      return answer(result)
+    }
+    workers.async { answer(database.state.withLock { run(&$0) }) }
+  }
+
+  package func remove(_ name: FileName, done: @escaping MountCompletion) {
+    let path = context.tree + "/" + name.path
+    let disk = context.disk
+    let isOurs = isReplicated(name.database)
+    if role != .primary, isOurs { return done(readOnly(name.database)) }
+    switch name.role {
+    case .journal where role == .primary:
+      endJournal(name, nil, done: done) { () throws(StoreError) in try disk.remove(path) }
+    case .wal where database(name.database) != nil:
+      change(name.database, done: done) { (database, state) throws(StoreError) in
+        try disk.remove(path)
+        // Only the last connection removes it, after moving all of it into the main file.
+        state.wal.forget()
+        state.walFile = nil
+        database.walIsGone(&state)
+      }
+    case .sharedMemory where database(name.database) != nil:
+      change(name.database, done: done) { (_, state) throws(StoreError) in
+        state.index = nil
+        try disk.remove(path)
+      }
+    case .main where database(name.path) != nil:
+      workers.async { [self] in
+        done(StoreError.catching { () throws(StoreError) in try drop(name.path) })
+      }
+    default:
+      done(StoreError.catching { () throws(StoreError) in try disk.remove(path) })
+    }
+  }
+
+  /// Removes a database: first from the log, so that a crash in between is finished from there.
+  func drop(_ name: String) throws(StoreError) {
+    guard let database = database(name) else { return }
+    if database.published.position.txid > .zero {
+      let entry = try log.append(.drop, database: name, bytes: [])
+      try log.syncAndWait(through: entry)
+    }
+    try context.disk.remove(context.tree + "/" + name)
+    try forget(database)
+    tell(.dropped(name: name))
+  }
+
+  package func rename(
+    _ source: String,
+    to target: String,
+    noReplace: Bool,
+    exchange: Bool,
+    done: @escaping MountCompletion
+  ) {
+    workers.async { [self] in
+      done(
+        StoreError.catching { () throws(StoreError) in
+          try renameNow(source, to: target, noReplace: noReplace, exchange: exchange)
+        }
+      )
+    }
+  }
+
+  private func renameNow(
+    _ source: String,
+    to target: String,
+    noReplace: Bool,
+    exchange: Bool
+  ) throws(StoreError) {
+    let from = context.tree + "/" + source
+    let to = context.tree + "/" + target
+    let moved = allDatabases.filter { $0.name == source || $0.name.hasPrefix(source + "/") }
+      .filter { $0.published.position.txid > .zero }
+    let replaced = database(target).flatMap { $0.published.position.txid > .zero ? $0 : nil }
+    if role != .primary {
+      if let first = moved.first ?? replaced { throw readOnly(first.name) }
+    }
+    guard !exchange || (moved.isEmpty && replaced == nil) else {
+      throw StoreError(
+        .unsupported,
+        "databases cannot be exchanged by name; rename one after the other"
+      )
+    }
+    if noReplace, try context.disk.information(to) != nil {
+      throw StoreError(.exists, "\(target) exists")
+    }
+    if source == target { return }
+    if replaced != nil, moved.isEmpty,
+      database(source) == nil || database(source)?.published.position.txid == .zero
+    {
+      try context.disk.rename(from, to: to)
+      try replaceContents(target, by: source)
+      return
+    }
+    if replaced != nil { try drop(target) }
+    var renames: [(database: Database, name: String, entry: LogIndex)] = []
+    for database in moved {
+      let name = target + database.name.dropFirst(source.count)
+      let entry = try log.append(.rename, database: database.name, bytes: Array(name.utf8))
+      renames.append((database, name, entry))
+    }
+    do throws(StoreError) {
+      if let last = renames.last { try log.syncAndWait(through: last.entry) }
+      // The records go first: as long as the file has its old name, no other can come to that.
+      for rename in renames { try rename.database.noteRename(to: rename.name, by: rename.entry) }
+      try context.disk.rename(from, to: to)
+    } catch {
+      for rename in renames { takeBack(rename.database, rename.name) }
+      throw error
+    }
+    for rename in renames { finishRename(rename.database, to: rename.name) }
+    if moved.isEmpty, FileName(target).role == .main { try adoptIfDatabase(target) }
+  }
+
+  /// The file could not be renamed: the log says so, too.
+  private func takeBack(_ database: Database, _ name: String) {
+    do throws(StoreError) {
+      let entry = try log.append(.rename, database: name, bytes: Array(database.name.utf8))
+      try database.noteRename(to: database.name, by: entry)
+    } catch {
+      database.state.withLock { state in
+        state.failed = Database.lateFailure(database.name, error)
+        database.publish(state)
+      }
+    }
+  }
+
+  /// Gives a database its new name everywhere but in the tree and in its record.
+  func finishRename(_ database: Database, to name: String) {
+    let old = database.name
+    state.withLock { state in
+      state.databases[old] = nil
+      state.databases[name] = database
+    }
+    database.rename(to: name)
+    context.locks.move(old, to: name)
+    context.locks.move(old + "-shm", to: name + "-shm")
+  }
+}

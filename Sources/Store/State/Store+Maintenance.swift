@@ -1,0 +1,144 @@
+import LTX
+import Synchronization
+
+extension Store {
+  /// Bytes of log behind the last stable point after which a database is flushed.
+  package static let flushEvery: Int64 = 64 << 20
+
+  /// One round of housekeeping: checkpoints what has grown, makes files stable, trims the log.
+  ///
+  /// Blocks; to be called every few seconds on a thread of its own.
+  ///
+  /// - Parameter everything: also flush databases that have changed little.
+  package func maintain(everything: Bool = false) throws(StoreError) {
+    for database in allDatabases {
+      switch role {
+      case .primary: try checkpointIfLarge(database)
+      case .replica: try checkpointApplied(database)
+      case .undecided: break
+      }
+      try database.flush(log: log, disk: context.disk, directory: context.stateDirectory)
+    }
+    try state.withLock({ $0.engine })?.settle()
+    let redo = try saveRedoStart()
+    try trim(redo)
+  }
+
+  /// A write-ahead log that no client ever checkpoints would pin the log for ever.
+  private func checkpointIfLarge(_ database: Database) throws(StoreError) {
+    let waiting = database.state.withLock { state in
+      state.entry > state.backfilled && state.wal.frames >= Database.checkpointFrames
+    }
+    guard waiting else { return }
+    try log.syncAndWait(through: log.last.index)
+    let mapped = mapIndex(database)
+    try database.state.withLock { state throws(StoreError) in
+      // The writer of the moment must not be between its frames and their place in the index.
+      guard database.sharedMemoryLocks.tryLock(.write, WALLock.write) else { return }
+      defer { database.sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.write) }
+      _ = database.reconcile(&state, mapped: mapped)
+      _ = try database.checkpoint(in: &state)
+    }
+  }
+
+  /// On a replica nobody else checkpoints.
+  private func checkpointApplied(_ database: Database) throws(StoreError) {
+    let entry = database.state.withLock { state in
+      state.entry > state.backfilled && database.isInWALMode(state) ? state.entry : nil
+    }
+    guard let entry else { return }
+    try log.syncAndWait(through: entry)
+    try database.state.withLock { state throws(StoreError) in
+      // More may have been applied meanwhile, and not be durable.
+      if state.entry == entry { _ = try database.checkpoint(in: &state) }
+    }
+  }
+
+  /// Removes segments that neither redo nor a replica nor the time limit asks for; beyond the
+  /// size limit only redo counts.
+  private func trim(_ redo: LogIndex) throws(StoreError) {
+    let (bytes, closed) = log.usage()
+    let slowest = state.withLock { $0.replicas.values.min() } ?? .max
+    let now = context.clock.milliseconds
+    var total = bytes
+    var keep = LogIndex.zero
+    for segment in closed {
+      let isOld = segment.milliseconds &+ configuration.retentionMilliseconds < now
+      let isNeeded = segment.last >= slowest
+      guard segment.last < redo, total > configuration.maxLogBytes || (isOld && !isNeeded) else {
+        break
+      }
+      total -= segment.bytes
+      keep = segment.last.next
+    }
+    if keep > .zero { try log.trim(before: keep) }
+  }
+
+  /// Leaves everything as a start without redo wants it: write-ahead logs in the main files,
+  /// page checksums and positions on disk. To be called when no client has a database open.
+  package func shutDown() throws(StoreError) {
+    try log.syncAndWait(through: log.last.index)
+    for database in allDatabases {
+      try database.state.withLock { state throws(StoreError) in
+        try database.checkpointAlone(in: &state)
+        state.index = nil
+        state.wal.forget()
+        state.walFile = nil
+        if state.pages > 0 { state.backfilled = state.entry }
+      }
+      try database.flush(log: log, disk: context.disk, directory: context.stateDirectory)
+      guard database.published.position.txid > .zero else { continue }
+      for suffix in ["-wal", "-shm"] {
+        let path = database.path(suffix)
+        if try context.disk.information(path) != nil { try context.disk.remove(path) }
+      }
+    }
+    _ = try saveRedoStart()
+  }
+
+  /// This node is the primary from now on, in this term.
+  ///
+  /// - Precondition: `term` is above that of the log's last entry.
+  package func becomePrimary(_ term: Term) throws(StoreError) {
+    try log.begin(term)
+    try log.syncAndWait(through: log.last.index)
+    state.withLock { $0.role = .primary }
+    for database in allDatabases where database.state.withLock({ $0.strayed }) {
+      try captureStrayed(database)
+    }
+    try adoptTree("")
+  }
+
+  /// Free pages that an interrupted transaction wrote over become part of the database as they are.
+  private func captureStrayed(_ database: Database) throws(StoreError) {
+    let entry = try database.state.withLock { state throws(StoreError) in
+      state.known = nil
+      let entry = try database.captureAll(in: &state, database.recorder)
+      state.strayed = false
+      return entry
+    }
+    if let entry { try log.syncAndWait(through: entry) }
+    try database.removeJournal()
+  }
+
+  /// Takes up databases that came into the tree while the node did not run.
+  private func adoptTree(_ directory: String) throws(StoreError) {
+    let path = directory.isEmpty ? context.tree : context.tree + "/" + directory
+    for entry in try context.disk.list(path) {
+      let name = directory.isEmpty ? entry : directory + "/" + entry
+      guard let information = try context.disk.information(context.tree + "/" + name) else {
+        continue
+      }
+      if information.isDirectory {
+        try adoptTree(name)
+      } else if FileName(name).role == .main, database(name) == nil {
+        try foldCompanions(name)
+        try adoptIfDatabase(name)
+      }
+    }
+  }
+}
+
+extension LogIndex {
+  static let max = LogIndex(UInt64.max)
+}

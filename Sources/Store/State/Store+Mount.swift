@@ -1,0 +1,132 @@
+import Dispatch
+import Glibc
+import LTX
+import Synchronization
+
+extension Store: MountBackend {
+  package var tree: String { context.tree }
+
+  package func open(
+    _ name: FileName,
+    _ options: MountOpenOptions
+  ) throws(StoreError) -> MountedFile {
+    if let failed = database(name.database)?.published.failed { throw failed }
+    let writes = !options.isDisjoint(with: [.write, .truncate])
+    if writes { try admitWrite(name, options) }
+    var flags: DiskOpenOptions = []
+    if options.contains(.write) { flags.insert(.write) }
+    if options.contains(.create) { flags.insert(.create) }
+    if options.contains(.exclusive) { flags.insert(.exclusive) }
+    if options.contains(.truncate) { flags.insert(.truncate) }
+    let file = try context.disk.open(context.tree + "/" + name.path, flags)
+    switch name.role {
+    case .wal, .journal:
+      if writes { _ = makeDatabase(name.database) }
+      return MountedFile(name: name, file: file, io: .daemon)
+    case .main:
+      if writes, role == .primary, database(name.path) == nil, try mayBecomeDatabase(file) {
+        _ = makeDatabase(name.path)
+      }
+      return MountedFile(name: name, file: file, io: .direct)
+    case .sharedMemory:
+      return MountedFile(name: name, file: file, io: .direct)
+    }
+  }
+
+  /// An empty file, or one that begins as a database does.
+  private func mayBecomeDatabase(_ file: any DiskFile) throws(StoreError) -> Bool {
+    let start = try file.readBytes(DatabaseHeader.magic.count, at: 0)
+    return start.isEmpty || start == DatabaseHeader.magic
+  }
+
+  /// On a node that is not the primary, databases are read-only; other files are its own.
+  private func admitWrite(_ name: FileName, _ options: MountOpenOptions) throws(StoreError) {
+    guard role != .primary else { return }
+    switch name.role {
+    case .main, .wal:
+      if isReplicated(name.database) { throw readOnly(name.database) }
+    case .journal:
+      // SQLite opens a database and creates its journal only at the first write. This errno makes it
+      // report a read-only database; any other would read as an I/O error.
+      let main = try context.disk.information(context.tree + "/" + name.database)
+      if isReplicated(name.database) || main?.size == 0 {
+        throw StoreError(.system(EACCES), readOnly(name.database).message)
+      }
+    case .sharedMemory:
+      // Readers of a write-ahead log write their marks here.
+      break
+    }
+  }
+
+  /// Whether the file is a database that the log speaks of.
+  func isReplicated(_ name: String) -> Bool {
+    guard let published = database(name)?.published else { return false }
+    return published.position.txid > .zero
+  }
+
+  func readOnly(_ name: String) -> StoreError {
+    StoreError(
+      .readOnly,
+      "database \(name) cannot be written on this node: it is not the primary; write on the node "
+        + "that the file .primary names"
+    )
+  }
+
+  package func write(
+    _ file: MountedFile,
+    at offset: Int64,
+    _ bytes: UnsafeRawBufferPointer,
+    done: @escaping MountCompletion
+  ) {
+    switch file.name.role {
+    case .wal: writeWAL(file, at: offset, bytes, done: done)
+    case .journal: writeJournal(file, at: offset, bytes, done: done)
+    case .main, .sharedMemory:
+      done(StoreError.catching { () throws(StoreError) in try file.file.write(bytes, at: offset) })
+    }
+  }
+
+  package func sync(_ file: MountedFile, done: @escaping MountCompletion) {
+    switch file.name.role {
+    case .wal where role == .primary:
+      // Redo after a crash works from the log alone, so it is the log that must be durable.
+      log.sync(through: log.last.index, done: done)
+    case .journal:
+      workers.async { [self] in
+        done(
+          StoreError.catching { () throws(StoreError) in
+            try file.file.sync()
+            database(file.name.database)?.state.withLock { $0.synced = true }
+          }
+        )
+      }
+    case .main, .wal, .sharedMemory:
+      workers.async {
+        done(StoreError.catching { () throws(StoreError) in try file.file.sync() })
+      }
+    }
+  }
+
+  package func syncDirectory(_ path: String, done: @escaping MountCompletion) {
+    workers.async { [self] in
+      let full = path.isEmpty ? context.tree : context.tree + "/" + path
+      done(
+        StoreError.catching { () throws(StoreError) in try context.disk.syncDirectory(full) }
+      )
+    }
+  }
+
+  package func locks(of name: FileName) -> FileLocks {
+    context.locks.table(for: name.path)
+  }
+}
+
+extension StoreError {
+  /// The error of an operation, or nil.
+  static func catching(_ body: () throws(StoreError) -> Void) -> StoreError? {
+    do throws(StoreError) {
+      try body()
+      return nil
+    } catch { return error }
+  }
+}

@@ -1,0 +1,154 @@
+import LTX
+package import Logging
+import Synchronization
+
+extension Store {
+  /// Opens the store of a data directory, or begins one there, and recovers whatever a crash left.
+  ///
+  /// - Parameters:
+  ///   - random: 32 bits that differ from call to call.
+  ///   - node: this node in the header of LTX files; zero for none.
+  package static func open(
+    _ configuration: StoreConfiguration,
+    disk: any Disk,
+    clock: any WallClock,
+    random: @escaping @Sendable () -> UInt32,
+    node: UInt64,
+    logger: Logger
+  ) throws(StoreError) -> Store {
+    for directory in [
+      configuration.tree, configuration.stateDirectory, configuration.stagingDirectory,
+    ] { try disk.makeDirectory(directory) }
+    let log = try Log.open(directory: configuration.logDirectory, disk: disk, clock: clock)
+    let context = StoreContext(
+      configuration: configuration,
+      disk: disk,
+      clock: clock,
+      random: random,
+      node: node,
+      log: log,
+      logger: logger
+    )
+    var nextKey: UInt64 = 1
+    let (known, damaged) = try load(context)
+    for database in known.values { nextKey = max(nextKey, database.key + 1) }
+    for name in damaged {
+      logger.error(
+        "the record of a database is damaged; it is read anew",
+        metadata: ["file": "\(name)"]
+      )
+    }
+    var recovery = Recovery(
+      context: context,
+      databases: known,
+      repairs: try RepairList.load(context)
+    ) { name in
+      defer { nextKey += 1 }
+      return Database(key: nextKey, name: name, context: context)
+    }
+    let databases = try recovery.run(from: try redoStart(context))
+    let store = Store(
+      configuration: configuration,
+      context: context,
+      state: State(databases: databases, nextKey: nextKey)
+    )
+    for database in databases.values { store.watch(database) }
+    return store
+  }
+
+  /// The databases that `state/` describes, and the files there that are no records.
+  private static func load(
+    _ context: StoreContext
+  ) throws(StoreError) -> (known: [String: Database], damaged: [String]) {
+    var known: [String: Database] = [:]
+    var damaged: [String] = []
+    for file in try context.disk.list(context.stateDirectory) where file.hasSuffix(".db") {
+      let path = context.stateDirectory + "/" + file
+      guard
+        let bytes = try context.disk.contents(path, limit: 16 << 10),
+        let record = DatabaseRecord(bytes), let size = PageSize(bytes: Int(record.pageSize))
+      else {
+        damaged.append(file)
+        continue
+      }
+      let sums = try readChecksums(context, record)
+      var state = DatabaseState()
+      state.pageSize = size
+      state.checksums = PageChecksums(pageSize: size, values: sums)
+      state.position = record.position
+      state.entry = record.entry
+      state.stable = record.stable
+      state.backfilled = record.stable
+      known[record.name] = Database(
+        key: record.key,
+        name: record.name,
+        context: context,
+        state: state
+      )
+    }
+    return (known, damaged)
+  }
+
+  private static func readChecksums(
+    _ context: StoreContext,
+    _ record: DatabaseRecord
+  ) throws(StoreError) -> [UInt64] {
+    let path = DatabaseRecord.checksumPath(context.stateDirectory, record.key)
+    var values = [UInt64](repeating: 0, count: Int(record.pages))
+    guard let file = try context.disk.openIfPresent(path) else { return values }
+    let step = 1 << 16
+    var first = 0
+    while first < values.count {
+      let bytes = try file.readBytes(8 * min(step, values.count - first), at: Int64(8 * first))
+      guard !bytes.isEmpty else { break }
+      bytes.withUnsafeBytes { raw in
+        for k in 0..<(raw.count / 8) { values[first + k] = raw.bigEndian(UInt64.self, at: 8 * k) }
+      }
+      first += bytes.count / 8
+      if bytes.count < 8 { break }
+    }
+    return values
+  }
+
+  // MARK: Where redo begins
+
+  /// `state/redo`: the index up to which no database needs redo, and a checksum.
+  private static func redoPath(_ context: StoreContext) -> String {
+    context.stateDirectory + "/redo"
+  }
+
+  private static func redoStart(_ context: StoreContext) throws(StoreError) -> LogIndex {
+    guard let bytes = try context.disk.contents(redoPath(context), limit: 16), bytes.count == 16
+    else { return .zero }
+    return bytes.withUnsafeBytes { raw in
+      var crc = CRC64()
+      crc.update(UnsafeRawBufferPointer(rebasing: raw[0..<8]))
+      guard crc.value == raw.bigEndian(UInt64.self, at: 8) else { return .zero }
+      return LogIndex(raw.bigEndian(UInt64.self, at: 0))
+    }
+  }
+
+  /// Notes where redo would begin now; what lies before may leave the log.
+  func saveRedoStart() throws(StoreError) -> LogIndex {
+    // What a replica has received and not applied must be found by the next start.
+    let applied = state.withLock { $0.engine }?.appliedThrough ?? .max
+    let last = min(log.durable, applied)
+    let index = allDatabases.reduce(last) { least, database in
+      database.state.withLock { state in
+        // A database whose last entry is stable has nothing behind it in the log.
+        state.entry <= state.stable || state.dropped ? least : min(least, state.stable)
+      }
+    }
+    var bytes: [UInt8] = []
+    bytes.appendBigEndian(index.rawValue)
+    var crc = CRC64()
+    bytes.withUnsafeBytes { crc.update($0) }
+    bytes.appendBigEndian(crc.value)
+    try context.disk.replace(
+      Self.redoPath(context),
+      with: bytes,
+      in: context.stateDirectory
+    )
+    return index
+  }
+}

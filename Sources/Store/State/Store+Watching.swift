@@ -1,0 +1,305 @@
+import Dispatch
+import LTX
+import Logging
+import Synchronization
+
+extension Store {
+  /// Listens to the locks that a writer gives up when its transaction is over.
+  func watch(_ database: Database) {
+    database.sharedMemoryLocks.setObserver(ranges: [WALLock.write]) {
+      [weak self, weak database]
+      _,
+      proceed in
+      guard let self, let database else { return proceed() }
+      writerLeaves(database, proceed)
+    }
+    database.mainLocks.setObserver(ranges: [MainLock.shared]) {
+      [weak self, weak database]
+      _,
+      proceed in
+      guard let self, let database else { return proceed() }
+      exclusiveLeaves(database, proceed)
+    }
+  }
+
+  /// The WAL's WRITE lock is about to be free: log and wal-index must agree before anybody else
+  /// writes, see `Database.reconcile`.
+  private func writerLeaves(_ database: Database, _ proceed: @escaping @Sendable () -> Void) {
+    guard role == .primary else { return proceed() }
+    let inline = database.state.withLockIfAvailable { state -> Bool in
+      guard mayTouchIndexInline, !state.wal.isDangling else { return false }
+      return database.agreesWithIndex(state)
+    }
+    if inline == true { return proceed() }
+    workers.async { [self] in
+      let mapped = mapIndex(database)
+      let entry = database.state.withLock { state in
+        database.reconcile(&state, mapped: mapped)
+      }
+      guard let entry else { return proceed() }
+      tellCommitted(database)
+      // SQLite has synced these frames already, where it was to.
+      log.sync(through: entry) { _ in proceed() }
+    }
+  }
+
+  /// An EXCLUSIVE lock on the main file is about to be free.
+  ///
+  /// After a commit with a journal the file is as it was when that was captured. Where it is not
+  /// (`journal_mode` MEMORY and OFF have no journal to capture), its pages are compared.
+  private func exclusiveLeaves(_ database: Database, _ proceed: @escaping @Sendable () -> Void) {
+    guard role == .primary else { return proceed() }
+    let inline = database.state.withLockIfAvailable { state in
+      (try? database.isUnchanged(&state)) ?? false
+    }
+    if inline == true { return proceed() }
+    workers.async { [self] in
+      compare(database)
+      proceed()
+    }
+  }
+
+  /// Records whatever in the main file differs from what the log knows.
+  func compare(_ database: Database) {
+    do throws(StoreError) {
+      let entry = try database.state.withLock { state throws(StoreError) in
+        if try database.isUnchanged(&state) { return LogIndex?.none }
+        // What a dead writer left half done is not to be seen: the next client undoes it.
+        if try database.hasHotJournal() { return LogIndex?.none }
+        return try database.captureAll(in: &state, database.recorder)
+      }
+      if entry != nil { tellCommitted(database) }
+    } catch {
+      // The file is still not what the log knows, so that the next look tries again.
+      context.logger.error(
+        "a transaction without a journal could not be recorded",
+        metadata: ["database": "\(database.name)", "error": "\(error)"]
+      )
+    }
+  }
+
+  package func close(_ file: MountedFile, wrote: Bool, done: @escaping MountCompletion) {
+    guard wrote, file.name.role == .main, role == .primary else { return done(nil) }
+    let path = file.name.path
+    workers.async { [self] in
+      done(StoreError.catching { () throws(StoreError) in try adoptIfDatabase(path) })
+    }
+  }
+
+  /// Takes a file into replication that has become a database without a transaction the store saw,
+  /// or whose content was changed without one.
+  func adoptIfDatabase(_ name: String) throws(StoreError) {
+    let path = context.tree + "/" + name
+    guard let information = try context.disk.information(path), !information.isDirectory else {
+      return
+    }
+    if let known = database(name), known.published.position.txid > .zero {
+      let same = try known.state.withLock { state throws(StoreError) in
+        try known.isUnchanged(&state)
+      }
+      if same { return }
+    } else {
+      guard try DatabaseHeader.read(try context.disk.open(path, [])) != nil else { return }
+    }
+    let database = makeDatabase(name)
+    // As a reader: what a writer has half done is not to be seen.
+    database.withSharedLock { compare(database) }
+  }
+
+  /// Another file, which was called `source`, has come to stand under a database's name: the
+  /// database goes on with its content, but with that file's locks.
+  func replaceContents(_ name: String, by source: String) throws(StoreError) {
+    guard let old = database(name) else { return }
+    context.locks.move(source, to: name)
+    var inherited = old.state.withLock { state -> DatabaseState in
+      defer {
+        state = DatabaseState()
+        state.dropped = true
+      }
+      return state
+    }
+    inherited.main = nil
+    inherited.known = nil
+    inherited.wal.forget()
+    inherited.walFile = nil
+    inherited.walPages.removeAll()
+    inherited.index = nil
+    let database = Database(key: old.key, name: name, context: context, state: inherited)
+    state.withLock { state in
+      state.databases[name] = database
+      state.databases[source] = nil
+    }
+    watch(database)
+    let entry = try database.state.withLock { state throws(StoreError) in
+      try database.captureAll(in: &state, database.recorder)
+    }
+    if entry != nil { tellCommitted(database) }
+  }
+
+  /// Whether a wal-index can be looked at on the mount's own thread.
+  var mayTouchIndexInline: Bool { context.mountedAt.withLock { $0 == nil } }
+
+  /// The wal-index, mapped where that has not been done and it is there.
+  ///
+  /// Without the database's lock: where this goes through the mount it can wait for a request that
+  /// in turn waits for that lock.
+  func mapIndex(_ database: Database) -> WALIndex? {
+    guard !context.isStopping.withLock({ $0 }), database.state.withLock({ $0.index == nil }),
+      let file = try? context.disk.openForMapping(database.sharedMemoryPath),
+      let memory = try? SharedMemory(file)
+    else { return nil }
+    return WALIndex(memory: memory)
+  }
+
+  /// Lets go of whatever is mapped through the mount, which is about to be taken down: a process
+  /// that ends with such a mapping waits for itself. Blocks; never on the mount's thread.
+  package func prepareToUnmount() {
+    context.isStopping.withLock { $0 = true }
+    for database in allDatabases {
+      let mapped = database.state.withLock { state -> WALIndex? in
+        defer { state.index = nil }
+        return state.index
+      }
+      withExtendedLifetime(mapped) {}
+    }
+  }
+
+  /// Tells the store that shared memory must be reached through the mount at this path.
+  package func reachSharedMemory(through mount: String?) {
+    context.mountedAt.withLock { $0 = mount }
+    for database in allDatabases {
+      let old = database.state.withLock { state -> WALIndex? in
+        defer { state.index = nil }
+        return state.index
+      }
+      guard old != nil, let mapped = mapIndex(database) else { continue }
+      database.state.withLock { $0.index = mapped }
+    }
+  }
+}
+
+extension Database {
+  /// Where the daemon maps the wal-index from: beside the database, or, where the kernel's cache
+  /// stands between, through the daemon's own mount.
+  var sharedMemoryPath: String {
+    (context.mountedAt.withLock { $0 } ?? context.tree) + "/" + name + "-shm"
+  }
+
+  /// Whether the main file is as it was when it last agreed with the log.
+  func isUnchanged(_ state: inout DatabaseState) throws(StoreError) -> Bool {
+    let main = try mainFile(&state)
+    let now = try main.information()
+    if state.known == now { return true }
+    guard let header = try DatabaseHeader.read(main) else { return state.pages == 0 }
+    // With a write-ahead log the main file changes by checkpoints alone, which change nothing.
+    // Once the log is gone, nothing but a transaction may change it.
+    if header.readVersion == 2, state.pages > 0, state.wal.header != nil {
+      state.known = now
+      return true
+    }
+    return false
+  }
+
+  func removeJournal() throws(StoreError) {
+    let path = path("-journal")
+    if try context.disk.information(path) != nil { try context.disk.remove(path) }
+  }
+
+  /// Whether a rollback journal is to be played back before anybody looks at the main file.
+  func hasHotJournal() throws(StoreError) -> Bool {
+    guard let file = try context.disk.openIfPresent(path("-journal")) else { return false }
+    return try RollbackJournal(file) != nil
+  }
+
+  /// All of the write-ahead log is in the main file, and the log holds nothing any more.
+  func walIsGone(_ state: inout DatabaseState) {
+    state.walPages.removeAll()
+    state.backfilled = state.entry
+    state.known = try? mainFile(&state).information()
+  }
+
+  /// Performs `body` while the daemon has a SHARED lock, once writers let it.
+  func withSharedLock(_ body: () -> Void) {
+    // One after the other, for all of them have the daemon's one lock.
+    reading.withLock { _ in
+      // On a replica the daemon is a reader for good.
+      if mainLocks.holds(owner: .daemon, range: MainLock.shared, kind: .read) { return body() }
+      let request = LockRequest(owner: .daemon, kind: .read, range: MainLock.shared)
+      let granted = Gate()
+      mainLocks.set(request, wait: true) { _ in granted.open() }
+      granted.wait()
+      body()
+      mainLocks.unlock(owner: .daemon, range: MainLock.shared)
+    }
+  }
+
+  /// Whether the wal-index, if it is at hand, shows just the captured frames.
+  func agreesWithIndex(_ state: DatabaseState) -> Bool {
+    guard let index = state.index, let size = try? index.memory.size(),
+      size >= SharedMemory.regionBytes
+    else { return false }
+    return index.frames == state.wal.frames
+  }
+
+  /// Makes the wal-index and the captured transactions agree, while the writer still has its lock.
+  ///
+  /// Where the writer died, or saw a late error, between the commit frame and the wal-index, the index
+  /// does not show a transaction that the log has. The next writer would write over its frames, so
+  /// the index is rolled forward. Where it shows frames that no valid chain led to, they are captured.
+  ///
+  /// - Returns: the entry of a transaction that was captured here.
+  ///
+  /// - Parameter mapped: the index, where it was not mapped before.
+  func reconcile(_ state: inout DatabaseState, mapped: WALIndex?) -> LogIndex? {
+    // Where the files could not follow the log there is nothing to show.
+    guard state.failed == nil, let wal = state.wal.header, let file = state.walFile else {
+      return nil
+    }
+    var captured: LogIndex?
+    do throws(StoreError) {
+      captured = try captureDangling(in: &state, recorder)
+      if state.index == nil { state.index = mapped }
+      guard let index = state.index, !agreesWithIndex(state), let header = try index.header(),
+        header.salt1 == wal.salt1, header.salt2 == wal.salt2
+      else { return captured }
+      if header.frames > state.wal.frames {
+        return try capturePublished(header, wal, file, in: &state, recorder)
+      }
+      if header.frames < state.wal.frames { try rollForward(index, header, wal, file, &state) }
+    } catch {
+      state.failed = Database.lateFailure(name, error)
+      publish(state)
+      context.logger.error(
+        "the wal-index of a database could not be brought to the log",
+        metadata: ["database": "\(name)", "error": "\(error)"]
+      )
+    }
+    return captured
+  }
+
+  private func rollForward(
+    _ index: WALIndex,
+    _ header: WALIndex.Header,
+    _ wal: WALHeader,
+    _ file: any DiskFile,
+    _ state: inout DatabaseState
+  ) throws(StoreError) {
+    let pages = try pageNumbers((header.frames + 1)...state.wal.frames, wal, file)
+    try index.append(pages, after: header.frames)
+    index.publish(
+      WALIndex.Header(
+        bigEndianSums: wal.bigEndianSums,
+        pageSize: wal.pageSize,
+        frames: state.wal.frames,
+        pages: state.pages,
+        sum: state.wal.lastSum,
+        salt1: wal.salt1,
+        salt2: wal.salt2
+      )
+    )
+    context.logger.notice(
+      "completed a transaction whose writer ended before it could publish it",
+      metadata: ["database": "\(name)"]
+    )
+  }
+}

@@ -1,0 +1,157 @@
+import Dispatch
+import LTX
+import Logging
+import Synchronization
+
+/// The databases of one node: the tree the mount shows, the log, and what is known of each.
+package final class Store: Sendable {
+  /// What this node may do with databases.
+  package enum Role: Sendable, Equatable {
+    /// Neither: databases can be read and not written.
+    case undecided
+    case primary
+    case replica
+  }
+
+  struct State {
+    var databases: [String: Database] = [:]
+    var nextKey: UInt64 = 1
+    var role = Role.undecided
+    var observers: [UInt64: @Sendable (StoreEvent) -> Void] = [:]
+    var nextObserver: UInt64 = 0
+    /// How far each replica has come, for retention.
+    var replicas: [String: LogIndex] = [:]
+    /// What `.primary` and `.lag` say.
+    var standing: @Sendable () -> Standing = { Standing() }
+    /// On a replica, what applies the log.
+    weak var engine: ReplicaEngine?
+  }
+
+  /// What a replica knows of its primary.
+  package struct Standing: Sendable, Equatable {
+    /// The primary's host name, on a replica that is connected to it.
+    package var primary: String?
+    /// How far this node is behind, in milliseconds; nil before it has caught up once.
+    package var lagMilliseconds: Int64?
+    /// Milliseconds since the epoch of the primary's last word.
+    package var heard: UInt64
+
+    package init(primary: String? = nil, lagMilliseconds: Int64? = 0, heard: UInt64 = 0) {
+      self.primary = primary
+      self.lagMilliseconds = lagMilliseconds
+      self.heard = heard
+    }
+  }
+
+  package let configuration: StoreConfiguration
+  package let context: StoreContext
+  let state: Mutex<State>
+  /// For what may wait: fsyncs, large transactions, comparisons of whole databases.
+  let workers = DispatchQueue(label: "halite.store", qos: .userInitiated, attributes: .concurrent)
+
+  init(configuration: StoreConfiguration, context: StoreContext, state: State) {
+    self.configuration = configuration
+    self.context = context
+    self.state = Mutex(state)
+  }
+
+  package var log: Log { context.log }
+  package var role: Role { state.withLock { $0.role } }
+  package var allDatabases: [Database] {
+    state.withLock { $0.databases.values.sorted { $0.name < $1.name } }
+  }
+
+  /// The database of that name, also one that has no transaction yet.
+  package func database(_ name: String) -> Database? {
+    state.withLock { $0.databases[name] }
+  }
+
+  /// The database of that name; a new one that begins to be watched where there is none.
+  ///
+  /// - Parameter first: the entry that makes it, on a node that follows a primary.
+  func makeDatabase(_ name: String, madeBy first: LogIndex? = nil) -> Database {
+    let (database, isNew) = state.withLock { state -> (Database, Bool) in
+      if let known = state.databases[name] { return (known, false) }
+      var fresh = DatabaseState()
+      // Nothing of it can be in the log before this point, so redo need not look there.
+      fresh.stable = first.map { LogIndex($0.rawValue &- 1) } ?? context.log.last.index
+      fresh.backfilled = fresh.stable
+      fresh.entry = fresh.stable
+      let database = Database(key: state.nextKey, name: name, context: context, state: fresh)
+      state.nextKey += 1
+      state.databases[name] = database
+      return (database, true)
+    }
+    if isNew { watch(database) }
+    return database
+  }
+
+  /// Forgets a database whose files are gone, and removes what is remembered of it.
+  func forget(_ database: Database) throws(StoreError) {
+    let name = database.name
+    state.withLock { $0.databases[name] = nil }
+    database.state.withLock { state in
+      state.dropped = true
+      state.index = nil
+      state.walFile = nil
+      state.main = nil
+    }
+    context.locks.forget(name)
+    context.locks.forget(name + "-shm")
+    let directory = context.stateDirectory
+    let disk = context.disk
+    // A flush under way would write again what is removed here.
+    let result: Result<Void, StoreError> = database.flushing.withLock { _ in
+      do throws(StoreError) {
+        for path in [
+          DatabaseRecord.path(directory, database.key),
+          DatabaseRecord.checksumPath(directory, database.key),
+        ] where try disk.information(path) != nil {
+          try disk.remove(path)
+        }
+        return .success(())
+      } catch { return .failure(error) }
+    }
+    try result.get()
+    try context.disk.syncDirectory(directory)
+  }
+
+  // MARK: Events
+
+  /// Calls `body` for every event, on the thread that caused it; it must be quick.
+  package func observe(_ body: @escaping @Sendable (StoreEvent) -> Void) -> SubscriptionToken {
+    let key = state.withLock { state in
+      state.nextObserver += 1
+      state.observers[state.nextObserver] = body
+      return state.nextObserver
+    }
+    return SubscriptionToken { [weak self] in
+      self?.state.withLock { $0.observers[key] = nil }
+    }
+  }
+
+  func tell(_ event: StoreEvent) {
+    for observer in state.withLock({ Array($0.observers.values) }) { observer(event) }
+  }
+
+  func tellCommitted(_ database: Database) {
+    guard state.withLock({ !$0.observers.isEmpty }) else { return }
+    tell(.committed(database.published))
+  }
+
+  // MARK: Standing
+
+  package var standing: Standing { state.withLock { $0.standing }() }
+
+  /// Says where `.primary` and `.lag` get their content from; `provide` must be quick.
+  package func setStanding(_ provide: @escaping @Sendable () -> Standing) {
+    state.withLock { $0.standing = provide }
+  }
+}
+
+/// Something others want to hear about.
+package enum StoreEvent: Sendable {
+  /// A transaction was committed here or applied here.
+  case committed(Database.Published)
+  case dropped(name: String)
+}

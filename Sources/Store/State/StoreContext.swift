@@ -1,0 +1,107 @@
+import LTX
+import Logging
+import Synchronization
+
+/// What every database of a store shares.
+package final class StoreContext: Sendable {
+  /// The directory the mount shows.
+  package let tree: String
+  /// Page checksums and positions.
+  let stateDirectory: String
+  let disk: any Disk
+  let clock: any WallClock
+  /// 32 random bits, for the salts of write-ahead logs.
+  let random: @Sendable () -> UInt32
+  /// This node in the header of LTX files.
+  let node: UInt64
+  let compression: LTXCompression
+  let log: Log
+  let locks = LockRegistry()
+  /// Where shared memory is reached through the daemon's own mount; nil for the tree itself.
+  let mountedAt = Mutex<String?>(nil)
+  /// Set when the mount is about to go: nothing is applied or mapped any more.
+  let isStopping = Mutex(false)
+  let logger: Logger
+
+  init(
+    configuration: StoreConfiguration,
+    disk: any Disk,
+    clock: any WallClock,
+    random: @escaping @Sendable () -> UInt32,
+    node: UInt64,
+    log: Log,
+    logger: Logger
+  ) {
+    tree = configuration.tree
+    stateDirectory = configuration.stateDirectory
+    self.disk = disk
+    self.clock = clock
+    self.random = random
+    self.node = node
+    compression = configuration.compress ? .fast : .none
+    self.log = log
+    self.logger = logger
+  }
+}
+
+/// Where a store keeps what, and for how long.
+package struct StoreConfiguration: Sendable {
+  /// The data directory, absolute; everything of the store lies in it.
+  package var directory: String
+  /// Compress pages in the log (LZ4).
+  package var compress: Bool
+  /// Segments of the log that are younger stay, in milliseconds.
+  package var retentionMilliseconds: UInt64
+  /// Bytes of log above which old segments go even if a replica still needs them.
+  package var maxLogBytes: Int64
+
+  package init(
+    directory: String,
+    compress: Bool = true,
+    retentionMilliseconds: UInt64 = 600_000,
+    maxLogBytes: Int64 = 1 << 30
+  ) {
+    self.directory = directory
+    self.compress = compress
+    self.retentionMilliseconds = retentionMilliseconds
+    self.maxLogBytes = maxLogBytes
+  }
+
+  package var tree: String { directory + "/files" }
+  var logDirectory: String { directory + "/log" }
+  var stateDirectory: String { directory + "/state" }
+  var stagingDirectory: String { directory + "/staging" }
+  var quarantineDirectory: String { directory + "/quarantine" }
+}
+
+/// One lock table a path, for as long as somebody refers to it.
+final class LockRegistry: Sendable {
+  private struct Entry { weak var table: FileLocks? }
+  private struct State {
+    var tables: [String: Entry] = [:]
+    var pruneAbove = 1024
+  }
+  private let state = Mutex(State())
+
+  func table(for path: String) -> FileLocks {
+    state.withLock { state in
+      if let table = state.tables[path]?.table { return table }
+      let table = FileLocks()
+      state.tables[path] = Entry(table: table)
+      if state.tables.count > state.pruneAbove {
+        state.tables = state.tables.filter { $0.value.table != nil }
+        state.pruneAbove = max(1024, 2 * state.tables.count)
+      }
+      return table
+    }
+  }
+
+  /// The file at this path is another one from now on.
+  func forget(_ path: String) { state.withLock { $0.tables[path] = nil } }
+
+  func move(_ source: String, to target: String) {
+    state.withLock { state in
+      state.tables[target] = state.tables.removeValue(forKey: source)
+    }
+  }
+}

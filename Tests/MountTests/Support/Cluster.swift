@@ -1,0 +1,119 @@
+import Foundation
+import Synchronization
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Musl
+#endif
+
+/// A number of nodes on this machine, the first of them the primary, with everything in one
+/// temporary directory.
+final class Cluster: Sendable {
+  static let prefix = "/tmp/halite-mount-tests-"
+
+  let directory: String
+  let primaryPort: Int
+
+  init() async throws {
+    await Leftovers.clean()
+    directory = Self.prefix + UUID().uuidString.prefix(8).lowercased()
+    primaryPort = try FreePort.any()
+    try FileManager.default.createDirectory(
+      atPath: directory,
+      withIntermediateDirectories: true
+    )
+    let made = try await Node.halite(["cert", "init", "--dir", directory + "/certs"])
+    guard made.isSuccess else { throw Failure("cert init: \(made.output)") }
+  }
+
+  /// A node's files; it is not started yet.
+  ///
+  /// - Parameters:
+  ///   - primary: where it finds the primary; the first node is the one that has no other.
+  ///   - extra: lines for its configuration.
+  func node(
+    _ number: Int,
+    primary: Int? = nil,
+    passthrough: Bool = true,
+    extra: String = ""
+  ) async throws -> Node {
+    let name = "node\(number)"
+    let home = "\(directory)/\(name)"
+    try FileManager.default.createDirectory(
+      atPath: home + "/mnt",
+      withIntermediateDirectories: true
+    )
+    if !FileManager.default.fileExists(atPath: "\(directory)/certs/\(name).pem") {
+      let issued = try await Node.halite([
+        "cert", "issue", "--dir", directory + "/certs", "--name", name, "--host", "127.0.0.1",
+      ])
+      guard issued.isSuccess else { throw Failure("cert issue: \(issued.output)") }
+    }
+    let port = number == 1 ? primaryPort : try FreePort.any()
+    let http = try FreePort.any()
+    let text = """
+      fuse: {dir: \(home)/mnt, passthrough: \(passthrough)}
+      data: {dir: \(home)/data}
+      http: {addr: "127.0.0.1:\(http)"}
+      replication:
+        addr: "127.0.0.1:\(port)"
+        advertise: "127.0.0.1:\(port)"
+        tls:
+          ca: \(directory)/certs/ca.pem
+          cert: \(directory)/certs/\(name).pem
+          key: \(directory)/certs/\(name)-key.pem
+      lease: {type: static, hostname: \(name), primary: "127.0.0.1:\(primary ?? primaryPort)"}
+      \(extra)
+      """
+    try text.write(toFile: home + "/halite.yml", atomically: true, encoding: .utf8)
+    return Node(name: name, home: home, http: http)
+  }
+
+  /// Removes everything; the nodes must have been stopped.
+  func remove() { try? FileManager.default.removeItem(atPath: directory) }
+}
+
+/// What a test cannot go on without.
+struct Failure: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// Ports of this machine that nobody listens on.
+enum FreePort {
+  static func any() throws -> Int {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    guard descriptor >= 0 else { throw Failure("no socket") }
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let result = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+        bind(descriptor, generic, length) == 0 && getsockname(descriptor, generic, &length) == 0
+      }
+    }
+    guard result else { throw Failure("no free port") }
+    return Int(UInt16(bigEndian: address.sin_port))
+  }
+}
+
+/// What a killed run of these tests left behind.
+enum Leftovers {
+  /// Detaches mounts and ends daemons of directories of these tests whose run is over.
+  static func clean() async {
+    guard
+      cleaned.withLock({ flag in
+        defer { flag = true }; return !flag
+      })
+    else { return }
+    _ = try? await Command.run(
+      ["bash", Command.script("clean_leftovers.sh"), Cluster.prefix, "\(getpid())"],
+      seconds: 60
+    )
+  }
+
+  private static let cleaned = Mutex(false)
+}

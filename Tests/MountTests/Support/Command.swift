@@ -1,0 +1,90 @@
+import Dispatch
+import Foundation
+
+/// A program run to its end, always under a time limit: a test must never touch a mount itself,
+/// since a dead lock in the daemon would then hang the test run beyond help.
+enum Command {
+  struct Result: Sendable {
+    var code: Int32
+    var output: String
+    var isSuccess: Bool { code == 0 }
+  }
+
+  /// Runs a program; standard error is part of the output.
+  ///
+  /// - Parameter seconds: after these `timeout` ends it, with code 124.
+  static func run(
+    _ arguments: [String],
+    seconds: Int = 60,
+    environment: [String: String] = [:],
+    directory: String? = nil
+  ) async throws -> Result {
+    try await withCheckedThrowingContinuation { continuation in
+      DispatchQueue.global().async {
+        do {
+          continuation.resume(
+            returning: try runNow(
+              arguments,
+              seconds: seconds,
+              environment: environment,
+              directory: directory
+            )
+          )
+        } catch {
+          continuation.resume(throwing: error)
+        }
+      }
+    }
+  }
+
+  private static func runNow(
+    _ arguments: [String],
+    seconds: Int,
+    environment: [String: String],
+    directory: String?
+  ) throws -> Result {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
+    process.arguments = ["-k", "5", "\(seconds)"] + arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    if let directory { process.currentDirectoryURL = URL(fileURLWithPath: directory) }
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    process.standardError = pipe
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    let data = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return Result(
+      code: process.terminationReason == .exit ? process.terminationStatus : 128,
+      output: String(decoding: data, as: UTF8.self)
+    )
+  }
+
+  /// A script of this directory.
+  static func script(_ name: String) -> String {
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .appendingPathComponent("Scripts/\(name)").path
+  }
+
+  static func python(
+    _ script: String,
+    _ arguments: [String],
+    seconds: Int = 120
+  ) async throws -> Result {
+    try await run(["python3", Command.script(script)] + arguments, seconds: seconds)
+  }
+
+  /// Statements to the `sqlite3` shell.
+  static func sqlite(
+    _ path: String,
+    _ statements: String,
+    options: [String] = [],
+    seconds: Int = 60
+  ) async throws -> Result {
+    try await run(
+      ["sqlite3", "-batch", "-bail"] + options + [path, statements],
+      seconds: seconds
+    )
+  }
+}

@@ -1,0 +1,43 @@
+import Testing
+
+/// Runs a cluster for a test: the primary and some replicas, all ready; no process and no mount is
+/// left afterwards, whatever happened.
+func withCluster(
+  replicas: Int,
+  passthrough: Bool = true,
+  extra: String = "",
+  _ body: (Cluster, [Node]) async throws -> Void
+) async throws {
+  let cluster = try await Cluster()
+  var nodes: [Node] = []
+  defer {
+    for node in nodes { node.discard() }
+    cluster.remove()
+  }
+  _ = try await Command.run(["mkdir", "-p", cluster.directory + "/plain"])
+  for number in 1...(replicas + 1) {
+    let node = try await cluster.node(number, passthrough: passthrough, extra: extra)
+    nodes.append(node)
+    try await node.start()
+  }
+  try await body(cluster, nodes)
+  for node in nodes.reversed() {
+    let code = try await node.stop()
+    #expect(code == 0, "\(node.name) ended with \(code); its log: \(node.log.suffix(2000))")
+  }
+}
+
+/// Checks that all nodes come to the same position of a database and have the same bytes there.
+func expectSameBytes(
+  _ name: String,
+  _ nodes: [Node],
+  seconds: Int = 30,
+  sourceLocation: SourceLocation = #_sourceLocation
+) async throws {
+  let result = try await Command.python(
+    "same_bytes.py",
+    ["\(seconds)", name] + nodes.map(\.mount),
+    seconds: seconds + 60
+  )
+  #expect(result.isSuccess, "\(result.output.suffix(2000))", sourceLocation: sourceLocation)
+}

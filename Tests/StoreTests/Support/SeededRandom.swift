@@ -1,0 +1,29 @@
+import Foundation
+
+/// What `HALITE_TEST_SEED` adds to the seeds of all tests, to look where nobody has looked before.
+enum TestSeed {
+  static let base =
+    ProcessInfo.processInfo.environment["HALITE_TEST_SEED"].flatMap(UInt64.init) ?? 0
+}
+
+/// Random numbers from a seed (SplitMix64), so that a failure can be repeated.
+struct SeededRandom: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(_ seed: UInt64) { state = seed &+ TestSeed.base &* 1_000_003 }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var value = state
+    value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+    return value ^ (value >> 31)
+  }
+
+  /// A number from 0 up to but not including `bound`.
+  mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &self) }
+
+  mutating func bytes(_ count: Int) -> [UInt8] {
+    (0..<count).map { _ in UInt8(truncatingIfNeeded: next() >> 32) }
+  }
+}
