@@ -2,6 +2,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
+# A test that hangs must not hang whoever waits for the tests.
+TEST_LIMIT := 45m
+
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks)
 
 .PHONY: help up test bench lint format build clean packages
@@ -15,7 +18,7 @@ up: ## Start three nodes on this machine, to try Halite; Ctrl-C stops them.
 test: packages ## Run all tests.
 	swift build --build-tests
 	swift build --product halite
-	swift test --skip-build --no-parallel
+	timeout --kill-after=30s $(TEST_LIMIT) swift test --skip-build --no-parallel
 
 bench: packages ## Measure beside plain ext4.
 	swift build -c release --product halite
