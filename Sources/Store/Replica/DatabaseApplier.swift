@@ -265,7 +265,8 @@ final class DatabaseApplier: Sendable {
   }
 
   private func applyExclusive(_ index: LogIndex, _ database: Database) {
-    guard !store.context.isStopping.withLock({ $0 }) else {
+    // A repair may have begun during the wait for the lock.
+    guard !store.context.isStopping.withLock({ $0 }), !engine.needsRepair(name) else {
       database.unlockExclusive()
       return stop()
     }

@@ -4,9 +4,13 @@ import Synchronization
 
 extension ReplicaEngine {
   package func snapshotChecksums(of database: String) throws(StoreError) -> [Checksum] {
-    let known = store.database(database)
-    let (size, own) =
-      known?.state.withLock { ($0.pageSize, $0.checksums?.values ?? []) } ?? (nil, [])
+    // What was being applied when the repair began ends first: the pages that the primary does not send
+    // are those that have these checksums now, so nothing else may change them any more.
+    let (size, own) = try applier(database).alone {
+      () throws(StoreError) -> (PageSize?, [UInt64]) in
+      let known = store.database(database)
+      return known?.state.withLock { ($0.pageSize, $0.checksums?.values ?? []) } ?? (nil, [])
+    }
     let staging = try staging(database, pageSize: nil)
     var values = own.map { Checksum(rawValue: $0) }
     guard let staging else { return values }
