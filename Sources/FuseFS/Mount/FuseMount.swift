@@ -13,6 +13,7 @@ package final class FuseMount: Sendable {
     var isPassthrough = false
     /// The number of the connection that was mounted.
     var connection: UInt32?
+    var isDetached = false
   }
 
   private let configuration: FuseMountConfiguration
@@ -28,7 +29,7 @@ package final class FuseMount: Sendable {
   private static let busyTime = 2.0
   private static let busyStep = 0.05
   /// How long the files of an unmounted file system may take to close, in seconds.
-  private static let endTime = 15.0
+  private static let endTime = 5.0
 
   /// - Parameter onEnded: called once, on the mount's thread, when the mount is gone for whatever
   ///   reason and all its files are closed.
@@ -184,7 +185,13 @@ package final class FuseMount: Sendable {
         logger.error("the mount stays", metadata: ["error": "\(error)"])
       }
     }
-    let patience = isLeft ? Self.busyStep : Self.endTime
+    // A mount that is gone from here lives on in mount namespaces that were made while it was there.
+    // Nobody else is waited for twice.
+    let wasDetached = state.withLock { state in
+      defer { state.isDetached = true }
+      return state.isDetached
+    }
+    let patience = isLeft || wasDetached ? Self.busyStep : Self.endTime
     if session.waitUntilEnded(seconds: patience) { return .unmounted }
     logger.warning(
       "the mount is in use and was only detached; it ends with its last open file",

@@ -33,6 +33,7 @@ package enum StatusReport {
       },
       none: "no peers"
     )
+    if !status.problems.isEmpty { lines += ["", "PROBLEMS"] + status.problems }
     if !status.waiting.isEmpty { lines += ["", "WAITING"] + status.waiting }
     if !status.quarantine.isEmpty { lines += ["", "SET ASIDE"] + status.quarantine }
     return lines.map { trimmed($0) + "\n" }.joined()

@@ -45,6 +45,7 @@ enum StatusPage {
       \(table(["Name", "Transaction", "Checksum", "Pages", "Page size", "Journal"], databases))
       <h2>Peers</h2>
       \(table(["Name", "Role", "Connection", "Lag", "Has entry"], peers))
+      \(list("Problems", status.problems))
       \(list("Waiting", status.waiting))\(list("Set aside", status.quarantine))
       <p><a href="/status">status</a> <a href="/metrics">metrics</a> <a href="/ready">ready</a></p>
       </body></html>

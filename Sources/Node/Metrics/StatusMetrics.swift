@@ -13,6 +13,11 @@ enum StatusMetrics {
       help: "Log tails set aside because they were not the cluster's.",
       Double(status.quarantine.count)
     )
+    output.gauge(
+      "halite_problems",
+      help: "What keeps the node from taking writes or following, such as a full disk.",
+      Double(status.problems.count + status.databases.count { $0.problem != nil })
+    )
     output.gauge("halite_waiting", help: "Requests that wait.", Double(status.waiting.count))
     return output.text
   }

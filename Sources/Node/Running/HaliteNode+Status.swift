@@ -5,8 +5,10 @@ import Store
 
 extension HaliteNode: NodeControlling {
   package func readiness() -> Readiness {
-    if let failed = store.allDatabases.first(where: { $0.published.failed != nil }) {
-      return .notReady("database \(failed.name): \(failed.published.failed?.message ?? "")")
+    if let trouble = store.trouble { return .notReady("the disk: \(trouble.message)") }
+    for database in store.allDatabases {
+      guard let problem = database.published.problem else { continue }
+      return .notReady("database \(database.name): \(problem.message)")
     }
     guard case .replica(let client, _) = role else { return .ready }
     let status = client.status
@@ -29,6 +31,7 @@ extension HaliteNode: NodeControlling {
       primary: primary(),
       databases: store.allDatabases.compactMap(Self.describe),
       peers: peers(),
+      problems: store.trouble.map { ["the disk: \($0)"] } ?? [],
       waiting: waiting(),
       quarantine: quarantine()
     )
@@ -84,7 +87,7 @@ extension HaliteNode: NodeControlling {
       pageSize: UInt32(published.pageSize?.bytes ?? 0),
       pages: published.pages,
       journalMode: published.isWAL ? "wal" : "rollback",
-      problem: published.failed?.description
+      problem: published.problem?.description
     )
   }
 

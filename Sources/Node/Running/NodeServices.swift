@@ -80,11 +80,19 @@ struct MaintenanceService: Service {
 
   private func round() async {
     let store = node.store
+    let hadTrouble = store.trouble != nil
     do {
-      try await node.pool.runIfActive { try store.maintain() }
+      try await node.pool.runIfActive {
+        // On a full disk the second may make the room that the first finds missing.
+        let mended = Result { try store.mend() }
+        try store.maintain()
+        try mended.get()
+      }
     } catch {
       metrics.errors.increment()
-      node.logger.error("housekeeping failed", metadata: ["error": "\(error)"])
+      // What goes on failing was said when it began.
+      let level: Logger.Level = hadTrouble ? .debug : .error
+      node.logger.log(level: level, "housekeeping failed", metadata: ["error": "\(error)"])
     }
     let summary = store.log.summary()
     metrics.logBytes.record(store.log.usage().bytes)

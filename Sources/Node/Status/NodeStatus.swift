@@ -131,6 +131,8 @@ package struct NodeStatus: Codable, Sendable, Equatable {
   package var primary: Primary?
   package var databases: [Database]
   package var peers: [Peer]
+  /// What keeps the node from taking writes or following, other than a database's own problem.
+  package var problems: [String]
   /// Requests that wait, and for what; empty when nothing does.
   package var waiting: [String]
   /// Log tails set aside because they were not the cluster's, by path.
@@ -142,6 +144,7 @@ package struct NodeStatus: Codable, Sendable, Equatable {
     primary: Primary?,
     databases: [Database],
     peers: [Peer],
+    problems: [String] = [],
     waiting: [String] = [],
     quarantine: [String] = []
   ) {
@@ -150,6 +153,7 @@ package struct NodeStatus: Codable, Sendable, Equatable {
     self.primary = primary
     self.databases = databases
     self.peers = peers
+    self.problems = problems
     self.waiting = waiting
     self.quarantine = quarantine
   }
@@ -165,6 +169,7 @@ extension NodeStatus {
     try container.encode(primary, forKey: .primary)
     try container.encode(databases, forKey: .databases)
     try container.encode(peers, forKey: .peers)
+    try container.encode(problems, forKey: .problems)
     try container.encode(waiting, forKey: .waiting)
     try container.encode(quarantine, forKey: .quarantine)
   }

@@ -13,8 +13,10 @@ extension Database {
     in state: inout DatabaseState,
     _ recorder: TransactionRecorder
   ) throws(StoreError) -> LogIndex? {
+    if let stalled = state.stalled { throw stalled }
     if state.walFile !== file { adopt(file, in: &state) }
     let before = state.wal.header
+    let mark = state.wal.mark
     var logged: LogIndex?
     do throws(StoreError) {
       while let transaction = try prepare(file, at: offset, bytes, in: &state) {
@@ -24,8 +26,11 @@ extension Database {
         logged = entry ?? logged
       }
     } catch {
-      state.wal.abort(at: offset)
-      if logged != nil { state.failed = Database.lateFailure(name, error) }
+      if logged == nil {
+        state.wal.abort(at: offset)
+      } else {
+        giveUp(at: offset, backTo: mark, in: &state)
+      }
       throw error
     }
     if state.wal.header != before {
@@ -36,10 +41,13 @@ extension Database {
     do throws(StoreError) {
       try file.write(bytes, at: offset)
     } catch {
-      if logged != nil { state.failed = Database.lateFailure(name, error) }
+      if logged != nil { giveUp(at: offset, backTo: mark, in: &state) }
       throw error
     }
-    if logged != nil { publish(state, isWAL: true, milliseconds: recorder.milliseconds) }
+    if logged != nil {
+      state.unkept.removeAll()
+      publish(state, isWAL: true, milliseconds: recorder.milliseconds)
+    }
     return logged
   }
 
@@ -115,8 +123,8 @@ extension Database {
   static func lateFailure(_ name: String, _ cause: StoreError) -> StoreError {
     StoreError(
       cause.code,
-      "a transaction of database \(name) is in the log, but its files could not take it; mend the "
-        + "disk and restart the node, which then completes it from the log",
+      "a transaction of database \(name) is in the log, but its files could not take it; it is "
+        + "completed from the log once the disk works, at the latest when the node is restarted",
       cause: cause
     )
   }
@@ -176,7 +184,9 @@ extension Database {
     state.scratch.pages = []
     defer { state.scratch.pages = places }
     collect(transaction, old: old, walPages: state.walPages, into: &places)
-    let main = transaction.commit > old ? try mainFile(&state) : state.main
+    if !state.unkept.isEmpty { addUnkept(upTo: transaction.commit, state, to: &places) }
+    let readsMain = transaction.commit > old || !state.unkept.isEmpty
+    let main = readsMain ? try mainFile(&state) : state.main
     var page = state.scratch.takeFrame()
     defer { state.scratch.frame = page }
     let details = TransactionRecorder.Details(

@@ -10,7 +10,10 @@ package final class Database: Sendable {
     package var pageSize: PageSize?
     package var pages: UInt32
     package var isWAL: Bool
+    /// Why nobody may look at it.
     package var failed: StoreError?
+    /// Why it takes no transactions, or why nobody may look at it.
+    package var problem: StoreError?
     /// Milliseconds since the epoch of the last transaction.
     package var milliseconds: UInt64
   }
@@ -41,6 +44,7 @@ package final class Database: Sendable {
         pages: state.pages,
         isWAL: false,
         failed: nil,
+        problem: nil,
         milliseconds: 0
       )
     )
@@ -78,6 +82,7 @@ package final class Database: Sendable {
       published.pageSize = state.pageSize
       published.pages = state.pages
       published.failed = state.failed
+      published.problem = state.failed ?? state.stalled
       if let isWAL { published.isWAL = isWAL }
       if let milliseconds { published.milliseconds = milliseconds }
     }

@@ -34,8 +34,16 @@ struct DatabaseState: Sendable {
 
   /// Whether SQLite asked for durability in the transaction under way (rollback journal).
   var synced = false
-  /// Why the database takes no more transactions until the node is restarted.
+  /// Why nobody may look at the database.
   var failed: StoreError?
+  /// Why it takes no transactions for now, although it can be read: the wal-index could not be brought to
+  /// the log.
+  var stalled: StoreError?
+  /// Pages of transactions that are in the log and that the files could not take, so that SQLite rolled
+  /// them back: the next transaction records them as they are, see `Database.giveUp`.
+  var unkept: Set<UInt32> = []
+  /// A transaction without a journal could not be recorded: the main file is not what the log knows.
+  var uncompared = false
   /// A crash left the main file with other bytes in free pages than the log knows.
   var strayed = false
   /// The database was dropped or replaced; the object stays for those who still hold it.

@@ -183,6 +183,26 @@ struct WALCapture: Sendable {
     written = min(written, max(offset, captured))
   }
 
+  /// How far a log has been captured, to come back to.
+  struct Mark {
+    fileprivate(set) var header: WALHeader?
+    fileprivate(set) var end: Int64
+    fileprivate(set) var sum: WALSum
+  }
+
+  var mark: Mark { Mark(header: header, end: captured, sum: capturedSum) }
+
+  /// The write at `offset`, which completed captured transactions, was not made: what was captured is
+  /// what was before it.
+  mutating func giveUp(at offset: Int64, backTo mark: Mark) {
+    guard let header else { return }
+    let isSame = mark.header == header
+    captured = isSame ? mark.end : Int64(WALHeader.bytes)
+    capturedSum = isSame ? mark.sum : header.sum
+    chain.removeAll(keepingCapacity: true)
+    written = max(captured, offset)
+  }
+
   private mutating func restart(_ raw: UnsafeRawBufferPointer) {
     guard let header = WALHeader(raw) else {
       // Part of a header, or none: no frame is valid until a whole one is written.

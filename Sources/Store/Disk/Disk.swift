@@ -17,6 +17,13 @@ package protocol Disk: Sendable {
   func share(_ path: String, like model: String) throws(StoreError)
   /// Nil when nothing has that path.
   func information(_ path: String) throws(StoreError) -> DiskFileInformation?
+  /// Bytes that can still be written to the file system of a directory.
+  func available(_ directory: String) throws(StoreError) -> Int64
+}
+
+extension Disk {
+  /// Without bound, for disks that have none.
+  package func available(_ directory: String) throws(StoreError) -> Int64 { .max }
 }
 
 /// How to open a file.

@@ -112,6 +112,16 @@ package struct SystemDisk: Disk {
     throw systemError(errno, "cannot inspect \(path)")
   }
 
+  package func available(_ directory: String) throws(StoreError) -> Int64 {
+    var status = statvfs()
+    guard SystemPath.withBytes(directory, { statvfs($0, &status) }) == 0 else {
+      throw systemError(errno, "cannot inspect the file system of \(directory)")
+    }
+    let (bytes, overflow) = UInt64(status.f_bavail)
+      .multipliedReportingOverflow(by: UInt64(status.f_frsize))
+    return overflow ? .max : Int64(clamping: bytes)
+  }
+
   /// The path above, or nil for the root and for a bare name.
   private func parentDirectory(_ path: String) -> String? {
     var trimmed = path[...]

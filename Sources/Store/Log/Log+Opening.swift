@@ -14,7 +14,7 @@ extension Log {
     try disk.makeDirectory(directory)
     var segments: [Segment] = []
     var terms: [TermStart] = []
-    let firsts = try disk.list(directory).compactMap(Segment.firstIndex(ofName:)).sorted()
+    let firsts = try segmentFiles(directory, disk)
     for (position, first) in firsts.enumerated() {
       let path = directory + "/" + Segment.fileName(first)
       let file = try disk.open(path, [.write])
@@ -74,6 +74,18 @@ extension Log {
       segmentBytes: segmentBytes,
       state: State(segments: segments, last: last, terms: terms)
     )
+  }
+
+  /// The first indices of the segments in a directory, where one that was being written anew is removed.
+  private static func segmentFiles(
+    _ directory: String,
+    _ disk: any Disk
+  ) throws(StoreError) -> [LogIndex] {
+    let names = try disk.list(directory)
+    for name in names where name.hasSuffix(Segment.temporarySuffix) {
+      try disk.remove(directory + "/" + name)
+    }
+    return names.compactMap(Segment.firstIndex(ofName:)).sorted()
   }
 
   private static func damagedHeader(_ path: String) -> StoreError {

@@ -145,8 +145,8 @@ package final class Log: Sendable {
       } catch let second {
         state.failed = StoreError(
           second.code,
-          "log segment \(state.segments[active].path) could not be cut back after a failed write; "
-            + "mend the disk and restart the node",
+          "log segment \(state.segments[active].path) could not be cut back after a failed write; it "
+            + "takes entries again once the disk works",
           cause: second
         )
       }
@@ -243,7 +243,7 @@ extension Log {
   func failedSync(_ cause: StoreError) -> StoreError {
     StoreError(
       cause.code,
-      "the log in \(directory) could not be made durable; mend the disk and restart the node",
+      "the log in \(directory) could not be made durable; it takes entries again once the disk works",
       cause: cause
     )
   }

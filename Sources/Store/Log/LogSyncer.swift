@@ -4,8 +4,8 @@ import Synchronization
 /// Makes the log durable on behalf of all who wait: one `fdatasync` answers everyone whose entry
 /// was written before it began.
 ///
-/// A sync that fails is final: what it should have written may be lost, and the kernel reports that
-/// only once. Nothing is called durable afterwards until the log is opened anew.
+/// After a sync that failed nothing is called durable until the log has been written anew: what it
+/// should have written may be lost, and the kernel reports that only once.
 final class LogSyncer: Sendable {
   private struct Waiter {
     var index: LogIndex
@@ -35,6 +35,15 @@ final class LogSyncer: Sendable {
 
   /// The log was emptied and continues after `index`.
   func reset(to index: LogIndex) { shorten(to: index) { _ in index } }
+
+  /// The log was written anew and is durable up to `index`.
+  func mended(through index: LogIndex) {
+    state.withLock { state in
+      state.failed = nil
+      state.durable = max(state.durable, index)
+      state.generation += 1
+    }
+  }
 
   private func shorten(to index: LogIndex, _ durable: (LogIndex) -> LogIndex) {
     let gone = state.withLock { state -> [Waiter] in

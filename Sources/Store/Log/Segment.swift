@@ -93,6 +93,9 @@ struct Segment: Sendable {
   /// Offsets of entries `first`, `first + indexEvery`, …, as far as known.
   var offsets: [Int64]
 
+  /// What a segment that is being written anew is called.
+  static let temporarySuffix = ".tmp"
+
   var count: UInt64 { last.rawValue &+ 1 &- first.rawValue }
 
   static func fileName(_ first: LogIndex) -> String {

@@ -80,7 +80,7 @@ extension Database {
     _ name: String?
   ) throws(StoreError) -> PendingFlush? {
     // After a late failure the files lack what the log has: redo must begin before that.
-    guard !state.dropped, state.failed == nil, let pageSize = state.pageSize,
+    guard !state.dropped, state.failed == nil, state.unkept.isEmpty, let pageSize = state.pageSize,
       var checksums = state.checksums,
       state.backfilled > state.stable
     else { return nil }

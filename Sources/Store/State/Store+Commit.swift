@@ -17,6 +17,7 @@ extension Store {
     done: @escaping MountCompletion
   ) {
     guard role == .primary else { return done(readOnly(file.name.database)) }
+    if let gone = context.health.gone { return done(gone) }
     let database = makeDatabase(file.name.database)
     let inline = database.state.withLockIfAvailable {
       state -> Result<LogIndex?, StoreError>? in
@@ -86,7 +87,10 @@ extension Store {
       && bytes.prefix(RollbackJournal.headerBytes).allSatisfy { $0 == 0 }
     guard ends, role == .primary else {
       return done(
-        StoreError.catching { () throws(StoreError) in try file.file.write(bytes, at: offset) }
+        StoreError.catching { () throws(StoreError) in
+          if role == .primary { try admitJournal(file.name, at: offset, bytes.count) }
+          try file.file.write(bytes, at: offset)
+        }
       )
     }
     let copy = Array(bytes)
@@ -110,12 +114,9 @@ extension Store {
         if let journal = try openJournal(file, path) {
           entry = try database.captureJournal(journal, in: &state, database.recorder)
         }
-        do throws(StoreError) {
-          try operation()
-        } catch {
-          if entry != nil { state.failed = Database.lateFailure(name.database, error) }
-          throw error
-        }
+        // Where this fails the journal stays hot. SQLite then rolls back, and the end of that is
+        // captured as well.
+        try operation()
         return .success(entry)
       } catch { return .failure(error) }
     }

@@ -65,7 +65,9 @@ extension Store {
     for segment in closed {
       let isOld = segment.milliseconds &+ configuration.retentionMilliseconds < now
       let isNeeded = segment.last >= slowest
-      guard segment.last < redo, total > configuration.maxLogBytes || (isOld && !isNeeded) else {
+      // On a full disk the log gives way: replicas that are behind can get snapshots.
+      let mustGo = total > configuration.maxLogBytes || context.health.isFull
+      guard segment.last < redo, mustGo || (isOld && !isNeeded) else {
         break
       }
       total -= segment.bytes

@@ -16,13 +16,24 @@ extension Store {
     node: UInt64,
     logger: Logger
   ) throws(StoreError) -> Store {
+    let health = DiskHealth()
+    let disk = WatchedDisk(disk: disk, health: health) { error in
+      logger.error(
+        "the disk fails; the node goes on as far as it can and tries again",
+        metadata: ["error": "\(error)"]
+      )
+    }
     for directory in [
       configuration.tree, configuration.stateDirectory, configuration.stagingDirectory,
     ] { try disk.makeDirectory(directory) }
+    guard let identity = try disk.information(configuration.directory) else {
+      throw StoreError(.notFound, "the data directory \(configuration.directory) cannot be found")
+    }
     let log = try Log.open(directory: configuration.logDirectory, disk: disk, clock: clock)
     let context = StoreContext(
       configuration: configuration,
       disk: disk,
+      health: health,
       clock: clock,
       random: random,
       node: node,
@@ -50,6 +61,7 @@ extension Store {
     let store = Store(
       configuration: configuration,
       context: context,
+      identity: identity,
       state: State(databases: databases, nextKey: nextKey)
     )
     for database in databases.values { store.watch(database) }

@@ -63,6 +63,7 @@ extension Store {
   func compare(_ database: Database) {
     do throws(StoreError) {
       let entry = try database.state.withLock { state throws(StoreError) in
+        state.uncompared = false
         if try database.isUnchanged(&state) { return LogIndex?.none }
         // What a dead writer left half done is not to be seen: the next client undoes it.
         if try database.hasHotJournal() { return LogIndex?.none }
@@ -71,6 +72,7 @@ extension Store {
       if entry != nil { tellCommitted(database) }
     } catch {
       // The file is still not what the log knows, so that the next look tries again.
+      database.state.withLock { $0.uncompared = true }
       context.logger.error(
         "a transaction without a journal could not be recorded",
         metadata: ["database": "\(database.name)", "error": "\(error)"]
@@ -255,6 +257,7 @@ extension Database {
     guard state.failed == nil, let wal = state.wal.header, let file = state.walFile else {
       return nil
     }
+    state.stalled = nil
     var captured: LogIndex?
     do throws(StoreError) {
       captured = try captureDangling(in: &state, recorder)
@@ -267,10 +270,10 @@ extension Database {
       }
       if header.frames < state.wal.frames { try rollForward(index, header, wal, file, &state) }
     } catch {
-      state.failed = Database.lateFailure(name, error)
+      state.stalled = Database.lateFailure(name, error)
       publish(state)
       context.logger.error(
-        "the wal-index of a database could not be brought to the log",
+        "the wal-index of a database could not be brought to the log; it is tried again",
         metadata: ["database": "\(name)", "error": "\(error)"]
       )
     }

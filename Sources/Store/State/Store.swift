@@ -45,13 +45,21 @@ package final class Store: Sendable {
 
   package let configuration: StoreConfiguration
   package let context: StoreContext
+  /// The data directory as it was found, to notice when another is in its place.
+  let identity: DiskFileInformation
   let state: Mutex<State>
   /// For what may wait: fsyncs, large transactions, comparisons of whole databases.
   let workers = DispatchQueue(label: "halite.store", qos: .userInitiated, attributes: .concurrent)
 
-  init(configuration: StoreConfiguration, context: StoreContext, state: State) {
+  init(
+    configuration: StoreConfiguration,
+    context: StoreContext,
+    identity: DiskFileInformation,
+    state: State
+  ) {
     self.configuration = configuration
     self.context = context
+    self.identity = identity
     self.state = Mutex(state)
   }
 

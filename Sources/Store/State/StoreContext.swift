@@ -9,6 +9,7 @@ package final class StoreContext: Sendable {
   /// Page checksums and positions.
   let stateDirectory: String
   let disk: any Disk
+  package let health: DiskHealth
   let clock: any WallClock
   /// 32 random bits, for the salts of write-ahead logs.
   let random: @Sendable () -> UInt32
@@ -26,6 +27,7 @@ package final class StoreContext: Sendable {
   init(
     configuration: StoreConfiguration,
     disk: any Disk,
+    health: DiskHealth,
     clock: any WallClock,
     random: @escaping @Sendable () -> UInt32,
     node: UInt64,
@@ -35,6 +37,7 @@ package final class StoreContext: Sendable {
     tree = configuration.tree
     stateDirectory = configuration.stateDirectory
     self.disk = disk
+    self.health = health
     self.clock = clock
     self.random = random
     self.node = node

@@ -136,10 +136,14 @@ final class ShimFile {
     }
     if name.role == .wal { vfs.counts.withLock { $0.walWrites += 1 } }
     let bytes = UnsafeRawBufferPointer(start: buffer, count: Int(count))
-    return
-      (try? completing {
-        vfs.backend.write(mounted, at: offset, bytes, done: $0)
-      }) == nil ? SQLITE_IOERR_WRITE : SQLITE_OK
+    do {
+      try completing { vfs.backend.write(mounted, at: offset, bytes, done: $0) }
+      return SQLITE_OK
+    } catch let error as StoreError where error.code == .full {
+      return SQLITE_FULL
+    } catch {
+      return SQLITE_IOERR_WRITE
+    }
   }
 
   private func truncate(_ size: Int64) -> Int32 {

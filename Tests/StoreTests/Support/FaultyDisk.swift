@@ -20,6 +20,7 @@ final class FaultyDisk: Disk {
     var torn = false
     /// Only paths that contain this.
     var path = ""
+    var code = StoreError.Code.system(5)
     var count = 0
     var failed: [String] = []
   }
@@ -32,12 +33,23 @@ final class FaultyDisk: Disk {
     at failAt: Int,
     sticky: Bool = false,
     torn: Bool = false,
-    path: String = ""
+    path: String = "",
+    code: StoreError.Code = .system(5)
   ) {
     plan.withLock {
-      $0 = Plan(operations: operations, failAt: failAt, sticky: sticky, torn: torn, path: path)
+      $0 = Plan(
+        operations: operations,
+        failAt: failAt,
+        sticky: sticky,
+        torn: torn,
+        path: path,
+        code: code
+      )
     }
   }
+
+  /// Bytes that the file system has room for.
+  let room = Mutex(Int64.max)
 
   func heal() { plan.withLock { $0 = Plan() } }
 
@@ -53,7 +65,7 @@ final class FaultyDisk: Disk {
       guard plan.failAt > 0, plan.count == plan.failAt || (plan.sticky && plan.count > plan.failAt)
       else { return nil }
       plan.failed.append("\(operation.rawValue) \(path)")
-      return StoreError(.system(5), "\(operation.rawValue) of \(path) fails as planned")
+      return StoreError(plan.code, "\(operation.rawValue) of \(path) fails as planned")
     }
     if let error { throw error }
   }
@@ -84,6 +96,7 @@ final class FaultyDisk: Disk {
   func share(_ path: String, like model: String) throws(StoreError) {
     try disk.share(path, like: model)
   }
+  func available(_ directory: String) throws(StoreError) -> Int64 { room.withLock { $0 } }
   func information(_ path: String) throws(StoreError) -> DiskFileInformation? {
     try disk.information(path)
   }
