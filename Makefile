@@ -7,10 +7,15 @@ TEST_LIMIT := 45m
 
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks)
 
-.PHONY: help up test bench lint format build clean packages
+# SQLite's own tests: which set (short, full, veryquick), or which files, and with which command.
+SET := short
+FILES :=
+HALITE := .build/debug/halite
+
+.PHONY: help up test conformance bench lint format build clean packages
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Start three nodes on this machine, to try Halite; Ctrl-C stops them.
 	@scripts/up.sh
@@ -19,6 +24,11 @@ test: packages ## Run all tests.
 	swift build --build-tests
 	swift build --product halite
 	timeout --kill-after=30s $(TEST_LIMIT) swift test --skip-build --no-parallel
+
+conformance: packages ## Run SQLite's own tests on a mount; see docs/conformance.md.
+	scripts/conformance/build.sh
+	[[ "$(HALITE)" != .build/debug/halite ]] || swift build --product halite
+	scripts/conformance/run.py --halite "$(HALITE)" --set $(SET) $(FILES)
 
 bench: packages ## Measure beside plain ext4.
 	swift build -c release --product halite

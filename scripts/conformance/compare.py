@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Says whether two nodes hold the same databases, and the same as SQLite sees on the primary.
+
+usage: compare.py SECONDS PRIMARY-MOUNT PRIMARY-PORT REPLICA-MOUNT REPLICA-PORT
+
+Exits with 0 and prints how many databases there are, or with 1 and prints what is wrong. A process
+of its own, since whoever looks at a mount must be one that can be ended.
+"""
+
+import json
+import os
+import sqlite3
+import sys
+import time
+import urllib.request
+
+MAGIC = b"SQLite format 3\0"
+SUFFIXES = ("-journal", "-wal", "-shm", "-pos")
+
+
+def databases(port):
+    """Position and problem of each database of a node, by name."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
+        status = json.load(answer)
+    found = {
+        entry["name"]: (entry["txid"], entry["checksum"], entry.get("problem"), entry["pages"])
+        for entry in status["databases"]
+    }
+    return found, status["waiting"]
+
+
+def content(path, deadline):
+    """What SQLite sees of a database: its pages; None where SQLite calls it damaged."""
+    while True:
+        connection = sqlite3.connect(path, timeout=5)
+        try:
+            connection.execute("begin")
+            connection.execute("select count(*) from sqlite_master").fetchone()
+            (pages,) = connection.execute("pragma page_count").fetchone()
+            return connection.serialize() if pages else b""
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) and time.monotonic() < deadline:
+                continue
+            return None
+        except (sqlite3.DatabaseError, MemoryError):
+            return None
+        finally:
+            connection.close()
+
+
+def raw(path, pages_of):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def files_that_are_databases(mount):
+    for folder, _, names in os.walk(mount):
+        for name in names:
+            path = os.path.join(folder, name)
+            if name.endswith(SUFFIXES) or not os.path.isfile(path):
+                continue
+            with open(path, "rb") as file:
+                if file.read(len(MAGIC)) == MAGIC:
+                    yield os.path.relpath(path, mount)
+
+
+def same_positions(ports, deadline):
+    while True:
+        (ours, waiting), (theirs, waiting_there) = (databases(port) for port in ports)
+        if ours == theirs and not waiting and not waiting_there:
+            return ours
+        if time.monotonic() > deadline:
+            lines = [
+                f"{name}: primary {ours.get(name)}, replica {theirs.get(name)}"
+                for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)
+            ]
+            sys.exit("\n".join(lines + waiting + waiting_there))
+        time.sleep(0.02)
+
+
+def main():
+    deadline = time.monotonic() + float(sys.argv[1])
+    mounts, ports = (sys.argv[2], sys.argv[4]), (sys.argv[3], sys.argv[5])
+    # The first look may play back a journal or recover a log that a test left.
+    candidates = list(files_that_are_databases(mounts[0]))
+    for name in candidates:
+        content(os.path.join(mounts[0], name), deadline)
+    known = same_positions(ports, deadline)
+    wrong = []
+    for name, (_, _, problem, _) in sorted(known.items()):
+        if problem:
+            wrong.append(f"{name}: {problem}")
+            continue
+        ours = content(os.path.join(mounts[0], name), deadline)
+        theirs = content(os.path.join(mounts[1], name), deadline)
+        if ours is None and theirs is None:
+            with open(os.path.join(mounts[0], name), "rb") as a:
+                ours = a.read()
+            with open(os.path.join(mounts[1], name), "rb") as b:
+                theirs = b.read()
+            # The log knows whole pages; of a file that was cut in the midst of one it has the rest
+            # as zeros.
+            longest = max(len(ours), len(theirs))
+            if longest - len(ours) < 65536:
+                ours = ours.ljust(longest, b"\0")
+        if ours == theirs:
+            continue
+        if ours is None or theirs is None:
+            wrong.append(f"{name}: damaged on the {'primary' if ours is None else 'replica'} alone")
+            continue
+        first = next((at for at, (a, b) in enumerate(zip(ours, theirs)) if a != b), "the end")
+        wrong.append(f"{name}: differs from byte {first}; sizes {len(ours)}, {len(theirs)}")
+    for name in candidates:
+        if name not in known and content(os.path.join(mounts[0], name), deadline):
+            wrong.append(f"{name}: a database that is not replicated")
+    if wrong:
+        sys.exit("\n".join(wrong))
+    print(len(known))
+
+
+main()
