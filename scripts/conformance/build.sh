@@ -26,8 +26,8 @@ if [[ -x $root/build/testfixture && -x $root/build/mptester && -e $root/source ]
 fi
 
 command -v apt-get >/dev/null ||
-  fail "needs apt-get; elsewhere, put SQLite's source tree at $root/source and its testfixture and" \
-    "mptester into $root/build"
+  fail "needs apt-get; elsewhere, put SQLite's source tree at $root/source, and its testfixture" \
+    "and mptester into $root/build"
 
 install_missing() {
   local missing=() package status as_root=()

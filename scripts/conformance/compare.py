@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Says whether two nodes hold the same databases, and the same as SQLite sees on the primary.
 
-usage: compare.py SECONDS PRIMARY-MOUNT PRIMARY-PORT REPLICA-MOUNT REPLICA-PORT
+usage: compare.py SECONDS PRIMARY-MOUNT PRIMARY-PORT REPLICA-MOUNT REPLICA-PORT [LOCK-BYTE]
+
+LOCK-BYTE is where SQLite's lock bytes are, if not at 1 GiB: the page there holds no data.
 
 Exits with 0 and prints how many databases there are, or with 1 and prints what is wrong. A process
 of its own, since whoever looks at a mount must be one that can be ended.
@@ -23,7 +25,10 @@ def databases(port):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
         status = json.load(answer)
     found = {
-        entry["name"]: (entry["txid"], entry["checksum"], entry.get("problem"), entry["pages"])
+        entry["name"]: (
+            entry["txid"], entry["checksum"], entry.get("problem"),
+            entry["pages"], entry["page_size"],
+        )
         for entry in status["databases"]
     }
     return found, status["waiting"]
@@ -48,9 +53,16 @@ def content(path, deadline):
             connection.close()
 
 
-def raw(path, pages_of):
+def raw(path, size):
+    """A file's bytes as far as the database goes; zeros where it ends in the midst of a page."""
     with open(path, "rb") as file:
-        return file.read()
+        return file.read(size).ljust(size, b"\0")
+
+
+def without_page(data, at, size):
+    """A database without one page, of which there may be anything in the file."""
+    start = at // size * size
+    return data if data is None or not at else data[:start] + data[start + size:]
 
 
 def files_that_are_databases(mount):
@@ -81,35 +93,32 @@ def same_positions(ports, deadline):
 def main():
     deadline = time.monotonic() + float(sys.argv[1])
     mounts, ports = (sys.argv[2], sys.argv[4]), (sys.argv[3], sys.argv[5])
+    lock_byte = int(sys.argv[6]) if len(sys.argv) > 6 else 0
     # The first look may play back a journal or recover a log that a test left.
     candidates = list(files_that_are_databases(mounts[0]))
     for name in candidates:
         content(os.path.join(mounts[0], name), deadline)
     known = same_positions(ports, deadline)
     wrong = []
-    for name, (_, _, problem, _) in sorted(known.items()):
+    for name, (_, _, problem, pages, page_size) in sorted(known.items()):
         if problem:
             wrong.append(f"{name}: {problem}")
             continue
-        ours = content(os.path.join(mounts[0], name), deadline)
-        theirs = content(os.path.join(mounts[1], name), deadline)
+        paths = [os.path.join(mount, name) for mount in mounts]
+        ours, theirs = (content(path, deadline) for path in paths)
         if ours is None and theirs is None:
-            with open(os.path.join(mounts[0], name), "rb") as a:
-                ours = a.read()
-            with open(os.path.join(mounts[1], name), "rb") as b:
-                theirs = b.read()
-            # The log knows whole pages; of a file that was cut in the midst of one it has the rest
-            # as zeros.
-            longest = max(len(ours), len(theirs))
-            if longest - len(ours) < 65536:
-                ours = ours.ljust(longest, b"\0")
+            ours, theirs = (raw(path, pages * page_size) for path in paths)
+        ours, theirs = (without_page(data, lock_byte, page_size) for data in (ours, theirs))
         if ours == theirs:
             continue
         if ours is None or theirs is None:
             wrong.append(f"{name}: damaged on the {'primary' if ours is None else 'replica'} alone")
             continue
-        first = next((at for at, (a, b) in enumerate(zip(ours, theirs)) if a != b), "the end")
-        wrong.append(f"{name}: differs from byte {first}; sizes {len(ours)}, {len(theirs)}")
+        first = next((at for at, (a, b) in enumerate(zip(ours, theirs)) if a != b), None)
+        wrong.append(f"{name}: sizes {len(ours)} and {len(theirs)}")
+        if first is not None:
+            samples = [data[first:first + 16].hex() for data in (ours, theirs)]
+            wrong[-1] += f"; from byte {first}: {', '.join(samples)}"
     for name in candidates:
         if name not in known and content(os.path.join(mounts[0], name), deadline):
             wrong.append(f"{name}: a database that is not replicated")
