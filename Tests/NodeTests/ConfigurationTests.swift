@@ -29,6 +29,8 @@ func parseConfiguration(
     #expect(configuration.data.controlSocket == "/var/lib/halite/control.sock")
     #expect(configuration.data.retention == .seconds(600))
     #expect(configuration.data.maxLogSize == 1 << 30)
+    #expect(configuration.data.scrubRate == 8 << 20)
+    #expect(configuration.data.scrubInterval == .seconds(86_400))
     #expect(configuration.http.address == SocketAddressText(host: "", port: 20_202))
     #expect(configuration.lease == LeaseConfiguration(hostname: "node1", kind: .single))
     #expect(configuration.isCandidate)
@@ -39,7 +41,7 @@ func parseConfiguration(
       """
       fuse: {dir: mnt, allow-other: yes, passthrough: off}
       data: {dir: /srv/data, retention: 1h30m, max-log-size: 64MiB, compress: false,
-             control-socket: /run/halite.sock}
+             scrub-rate: 512KiB, scrub-interval: 12h, control-socket: /run/halite.sock}
       http: {addr: "127.0.0.1:8080"}
       replication: {addr: "127.0.0.1:20203", advertise: "127.0.0.1:20203", sync: async,
                     max-lag: 250ms, tls: {insecure: true}}
@@ -63,6 +65,8 @@ func parseConfiguration(
           retention: .seconds(5400),
           maxLogSize: 64 << 20,
           compress: false,
+          scrubRate: 512 << 10,
+          scrubInterval: .seconds(43_200),
           controlSocket: "/run/halite.sock"
         )
     )
@@ -76,6 +80,14 @@ func parseConfiguration(
     #expect(configuration.execStopTimeout == .seconds(5))
     #expect(configuration.log == LogConfiguration(format: .json, level: .debug))
     #expect(configuration.writeForwarding == false)
+  }
+
+  @Test(arguments: ["off", "0", "\"off\""]) func theScrubCanBeTurnedOff(value: String) {
+    let (configuration, problems) = parseConfiguration("data: {scrub-rate: \(value)}")
+    #expect(problems == [])
+    #expect(configuration.data.scrubRate == 0)
+    let (again, _) = parseConfiguration(configuration.yaml)
+    #expect(configuration.yaml.contains("scrub-rate: off") && again.data == configuration.data)
   }
 
   @Test func theNodeWhoseAddressIsThePrimarysIsThePrimary() {
@@ -108,6 +120,15 @@ func parseConfiguration(
     (
       "data: {retention: 10ms}",
       "halite.yml:1: error: \"data.retention\" must be at least 1s"
+    ),
+    (
+      "data: {scrub-rate: fast}",
+      "halite.yml:1: error: \"data.scrub-rate\" must be a size such as 64MiB or 1GiB, "
+        + "not \"fast\""
+    ),
+    (
+      "data: {scrub-interval: 0}",
+      "halite.yml:1: error: \"data.scrub-interval\" must be at least 1s"
     ),
     (
       "data: {max-log-size: 1 parsec}",

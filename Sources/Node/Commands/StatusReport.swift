@@ -10,8 +10,9 @@ package enum StatusReport {
       "log       committed \(node.commitIndex), applied \(node.appliedIndex)"
         + (node.lagMilliseconds.map { ", lag \($0) ms" } ?? ""),
       "version   \(node.version), up \(duration(node.uptimeSeconds))",
-      "",
     ]
+    if let scrub = status.scrub { lines.append("scrub     \(text(scrub))") }
+    lines.append("")
     lines += table(
       ["DATABASE", "TXID", "CHECKSUM", "PAGES", "SIZE", "JOURNAL", ""],
       status.databases.map {
@@ -37,6 +38,18 @@ package enum StatusReport {
     if !status.waiting.isEmpty { lines += ["", "WAITING"] + status.waiting }
     if !status.quarantine.isEmpty { lines += ["", "SET ASIDE"] + status.quarantine }
     return lines.map { trimmed($0) + "\n" }.joined()
+  }
+
+  private static func text(_ scrub: NodeStatus.Scrub) -> String {
+    var parts: [String] = []
+    if let database = scrub.database {
+      parts.append("page \(scrub.page) of \(scrub.pages) in \(database)")
+    }
+    if let last = scrub.lastPass {
+      parts.append("last pass \(Timestamps.text(milliseconds: Int64(clamping: last)))")
+    }
+    parts.append("\(scrub.damagedPages) damaged pages found")
+    return parts.joined(separator: ", ")
   }
 
   private static func table(_ head: [String], _ rows: [[String]], none: String) -> [String] {

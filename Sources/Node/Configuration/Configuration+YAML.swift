@@ -13,6 +13,8 @@ extension Configuration {
       "  retention: \(Quantities.text(data.retention))",
       "  max-log-size: \(Quantities.text(bytes: data.maxLogSize))",
       "  compress: \(data.compress)",
+      "  scrub-rate: \(data.scrubRate == 0 ? "off" : Quantities.text(bytes: data.scrubRate))",
+      "  scrub-interval: \(Quantities.text(data.scrubInterval))",
       "  control-socket: \(quoted(data.controlSocket))",
     ]
     if !http.isDefault {

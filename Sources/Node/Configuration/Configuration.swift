@@ -34,6 +34,10 @@ package struct DataConfiguration: Sendable, Equatable {
   package let maxLogSize: Int64
   /// Whether pages in the log are compressed.
   package let compress: Bool
+  /// Bytes of databases that the scrub reads in a second; zero turns it off.
+  package let scrubRate: Int64
+  /// From the beginning of one pass of the scrub to that of the next.
+  package let scrubInterval: Duration
   /// The path of the Unix socket through which the other commands reach the node.
   package let controlSocket: String
 }

@@ -179,7 +179,10 @@ struct ConfigurationParser {
     let section = reader.section(
       root,
       "data",
-      keys: ["dir", "retention", "max-log-size", "compress", "control-socket"],
+      keys: [
+        "dir", "retention", "max-log-size", "compress", "scrub-rate", "scrub-interval",
+        "control-socket",
+      ],
       ignored: ["retention-monitor-interval": "retention is enforced as the log grows"]
     )
     note(section, "dir")
@@ -190,8 +193,17 @@ struct ConfigurationParser {
       retention: reader.duration(section, "retention", atLeast: .seconds(1)) ?? .seconds(600),
       maxLogSize: reader.size(section, "max-log-size", atLeast: 1 << 20) ?? 1 << 30,
       compress: reader.bool(section, "compress") ?? true,
+      scrubRate: parseScrubRate(section),
+      scrubInterval: reader.duration(section, "scrub-interval", atLeast: .seconds(1))
+        ?? .seconds(86_400),
       controlSocket: path(section, "control-socket") ?? "\(directory)/control.sock"
     )
+  }
+
+  /// Bytes in a second, or `off`.
+  private mutating func parseScrubRate(_ section: YAMLSection) -> Int64 {
+    if reader.isOff(section, "scrub-rate") { return 0 }
+    return reader.size(section, "scrub-rate", atLeast: 0) ?? 8 << 20
   }
 
   private mutating func parseHTTP(_ root: YAMLSection) -> HTTPConfiguration {

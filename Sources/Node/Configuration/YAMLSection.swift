@@ -175,6 +175,12 @@ struct YAMLReader {
     return value
   }
 
+  /// Whether the value is the word `off`.
+  func isOff(_ section: YAMLSection, _ key: String) -> Bool {
+    guard case .scalar(let scalar)? = section.values[key] else { return false }
+    return scalar.string == "off"
+  }
+
   mutating func address(
     _ section: YAMLSection,
     _ key: String,

@@ -35,6 +35,11 @@ struct PrometheusText {
     sample(name, "", value)
   }
 
+  mutating func counter(_ name: String, help: String, _ value: Double) {
+    family(name, type: "counter", help: help)
+    sample(name, "", value)
+  }
+
   mutating func append(_ other: String) { text += other }
 
   /// Letters, digits and `_`, not beginning with a digit.

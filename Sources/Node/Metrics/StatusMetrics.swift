@@ -8,6 +8,7 @@ enum StatusMetrics {
     node(status.node, isReady: isReady, &output)
     databases(status.databases, &output)
     peers(status.peers, &output)
+    if let progress = status.scrub { scrub(progress, &output) }
     output.gauge(
       "halite_quarantined",
       help: "Log tails set aside because they were not the cluster's.",
@@ -64,6 +65,50 @@ enum StatusMetrics {
       help: "Pages of a database.",
       label: "db",
       databases.map { ($0.name, Double($0.pages)) }
+    )
+    output.gauge(
+      "halite_db_damaged_pages",
+      help: "Pages of a database that are not what was committed; at most 100 are counted.",
+      label: "db",
+      databases.compactMap { database in
+        database.damagedPages.map { (database.name, Double($0.count)) }
+      }
+    )
+  }
+
+  private static func scrub(_ scrub: NodeStatus.Scrub, _ output: inout PrometheusText) {
+    output.counter(
+      "halite_scrub_pages_total",
+      help: "Pages compared with their checksums.",
+      Double(scrub.scrubbedPages)
+    )
+    output.counter(
+      "halite_scrub_bytes_total",
+      help: "Bytes of pages compared with their checksums.",
+      Double(scrub.scrubbedBytes)
+    )
+    output.counter(
+      "halite_scrub_damaged_pages_total",
+      help: "Pages found not to be what was committed.",
+      Double(scrub.damagedPages)
+    )
+    output.counter(
+      "halite_scrub_passes_total",
+      help: "Complete passes over all databases.",
+      Double(scrub.passes)
+    )
+    if let last = scrub.lastPass {
+      output.gauge(
+        "halite_scrub_last_pass_timestamp_seconds",
+        help: "When the last complete pass ended.",
+        Double(last) / 1000
+      )
+    }
+    output.gauge(
+      "halite_scrub_position_pages",
+      help: "Pages read of the database that is being scrubbed.",
+      label: "db",
+      scrub.database.map { [($0, Double(scrub.page))] } ?? []
     )
   }
 

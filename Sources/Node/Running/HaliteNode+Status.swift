@@ -33,7 +33,22 @@ extension HaliteNode: NodeControlling {
       peers: peers(),
       problems: store.trouble.map { ["the disk: \($0)"] } ?? [],
       waiting: waiting(),
-      quarantine: quarantine()
+      quarantine: quarantine(),
+      scrub: scrub()
+    )
+  }
+
+  private func scrub() -> NodeStatus.Scrub? {
+    guard let progress = scrubber?.progress else { return nil }
+    return NodeStatus.Scrub(
+      database: progress.database,
+      page: progress.done,
+      pages: progress.pages,
+      scrubbedPages: progress.scrubbedPages,
+      scrubbedBytes: progress.scrubbedBytes,
+      damagedPages: progress.damagedPages,
+      passes: progress.passes,
+      lastPass: progress.lastPass
     )
   }
 
@@ -87,8 +102,17 @@ extension HaliteNode: NodeControlling {
       pageSize: UInt32(published.pageSize?.bytes ?? 0),
       pages: published.pages,
       journalMode: published.isWAL ? "wal" : "rollback",
-      problem: published.problem?.description
+      problem: published.problem?.description ?? damage(published.damaged),
+      damagedPages: published.damaged.isEmpty
+        ? nil : published.damaged.prefix(NodeStatus.maximumPages).map(\.rawValue)
     )
+  }
+
+  private static func damage(_ pages: [PageNumber]) -> String? {
+    guard let first = pages.first else { return nil }
+    let what = pages.count == 1 ? "page \(first) is" : "\(pages.count) pages are"
+    return "\(what) not what was committed: the disk lost it, or a program wrote into the node's "
+      + "files; export the database on a replica and import it here"
   }
 
   private func peers() -> [NodeStatus.Peer] {

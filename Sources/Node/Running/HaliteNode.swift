@@ -20,6 +20,10 @@ package final class HaliteNode: Sendable {
   let store: Store
   let lease: any Lease
   let cluster: ClusterFile
+  /// Nil when it is turned off.
+  let scrubber: Scrubber?
+  /// Held for as long as the node runs.
+  private let lock: DirectoryLock?
   let mount: FuseMount
   let logger: Logger
   package let events = EventHub()
@@ -87,8 +91,11 @@ package final class HaliteNode: Sendable {
     let disk = SystemDisk()
     let directory = configuration.data.directory
     try disk.makeDirectory(directory)
+    // Before anything there is looked at: opening the log cuts its torn end.
+    lock = try DirectoryLock.take(directory, making: true)
     store = try Self.openStore(configuration, disk: disk, logger: logger)
     cluster = try ClusterFile(directory: directory, disk: disk)
+    scrubber = Self.scrubber(configuration, store)
     let last = max(store.log.last.term, cluster.term)
     lease = Self.lease(configuration, last: last)
     let security = try NodeLinks.security(configuration, logger)
@@ -144,6 +151,12 @@ package final class HaliteNode: Sendable {
       node: NodeIdentity.number(of: configuration.lease.hostname),
       logger: logger
     )
+  }
+
+  private static func scrubber(_ configuration: Configuration, _ store: Store) -> Scrubber? {
+    guard configuration.data.scrubRate > 0 else { return nil }
+    let interval = Self.milliseconds(configuration.data.scrubInterval)
+    return Scrubber(store: store, interval: UInt64(clamping: interval))
   }
 
   private static func lease(_ configuration: Configuration, last: Term) -> any Lease {
@@ -246,6 +259,10 @@ package final class HaliteNode: Sendable {
     )
     var services: [any Service] = [MaintenanceService(node: self, metrics: metrics)]
     services.append(contentsOf: replicationServices())
+    if let scrubber {
+      let rate = configuration.data.scrubRate
+      services.append(ScrubService(scrubber: scrubber, rate: rate, pool: pool, logger: logger))
+    }
     services.append(
       HTTPService(configuration: configuration.http, node: self, registry: registry, logger: logger)
     )

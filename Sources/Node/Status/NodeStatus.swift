@@ -71,9 +71,12 @@ package struct NodeStatus: Codable, Sendable, Equatable {
     package var journalMode: String
     /// What keeps the database from following the log, if anything does.
     package var problem: String?
+    /// The first pages that are not what was committed, by number; absent when all are.
+    package var damagedPages: [UInt32]?
 
     enum CodingKeys: String, CodingKey {
       case name, txid, checksum, pages, problem
+      case damagedPages = "damaged_pages"
       case pageSize = "page_size"
       case journalMode = "journal_mode"
     }
@@ -85,7 +88,8 @@ package struct NodeStatus: Codable, Sendable, Equatable {
       pageSize: UInt32,
       pages: UInt32,
       journalMode: String,
-      problem: String? = nil
+      problem: String? = nil,
+      damagedPages: [UInt32]? = nil
     ) {
       self.name = name
       self.txid = txid
@@ -94,6 +98,7 @@ package struct NodeStatus: Codable, Sendable, Equatable {
       self.pages = pages
       self.journalMode = journalMode
       self.problem = problem
+      self.damagedPages = damagedPages
     }
   }
 
@@ -137,6 +142,8 @@ package struct NodeStatus: Codable, Sendable, Equatable {
   package var waiting: [String]
   /// Log tails set aside because they were not the cluster's, by path.
   package var quarantine: [String]
+  /// How far the scrub is; absent where it is turned off.
+  package var scrub: Scrub?
 
   package init(
     cluster: String,
@@ -146,7 +153,8 @@ package struct NodeStatus: Codable, Sendable, Equatable {
     peers: [Peer],
     problems: [String] = [],
     waiting: [String] = [],
-    quarantine: [String] = []
+    quarantine: [String] = [],
+    scrub: Scrub? = nil
   ) {
     self.cluster = cluster
     self.node = node
@@ -156,6 +164,7 @@ package struct NodeStatus: Codable, Sendable, Equatable {
     self.problems = problems
     self.waiting = waiting
     self.quarantine = quarantine
+    self.scrub = scrub
   }
 }
 
@@ -172,6 +181,7 @@ extension NodeStatus {
     try container.encode(problems, forKey: .problems)
     try container.encode(waiting, forKey: .waiting)
     try container.encode(quarantine, forKey: .quarantine)
+    try container.encodeIfPresent(scrub, forKey: .scrub)
   }
 }
 

@@ -36,6 +36,7 @@ extension Database {
       }
       numbers.formUnion(leaves)
     }
+    numbers.subtract(try damagedBefore(journal, records, main, in: &state))
     var places = numbers.filter { $0.rawValue <= min(pages, old) }
       .map { PagePlace(page: $0, offset: nil) }
     places.sort { $0.page < $1.page }
@@ -62,7 +63,8 @@ extension Database {
     }
     let pages = try DatabaseHeader.pages(of: main, header)
     guard pages > 0 else { return nil }
-    let places = (1...pages).map { PagePlace(page: PageNumber($0), offset: nil) }
+    let all = (1...pages).map { PagePlace(page: PageNumber($0), offset: nil) }
+    let places = try withoutDamage(all, main, header.pageSize, in: state)
     return try recordMain(main, header, pages, places, in: &state, recorder)
   }
 

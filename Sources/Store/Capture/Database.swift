@@ -14,6 +14,8 @@ package final class Database: Sendable {
     package var failed: StoreError?
     /// Why it takes no transactions, or why nobody may look at it.
     package var problem: StoreError?
+    /// Pages that the disk does not give back as they were committed, ascending.
+    package var damaged: [PageNumber] = []
     /// Milliseconds since the epoch of the last transaction.
     package var milliseconds: UInt64
   }
@@ -27,13 +29,22 @@ package final class Database: Sendable {
   let state: Mutex<DatabaseState>
   /// Held while the daemon reads under the SHARED lock of its own.
   let reading = Mutex(())
+  /// The clients that may write into the main file.
+  let writers: Writers
   /// Held while the persistent state is written.
   let flushing = Mutex(())
   private let publication: Mutex<Published>
 
-  init(key: UInt64, name: String, context: StoreContext, state: DatabaseState = DatabaseState()) {
+  init(
+    key: UInt64,
+    name: String,
+    context: StoreContext,
+    state: DatabaseState = DatabaseState(),
+    writers: Writers = Writers()
+  ) {
     self.key = key
     self.context = context
+    self.writers = writers
     mainLocks = context.locks.table(for: name)
     sharedMemoryLocks = context.locks.table(for: name + "-shm")
     publication = Mutex(
@@ -83,6 +94,9 @@ package final class Database: Sendable {
       published.pages = state.pages
       published.failed = state.failed
       published.problem = state.failed ?? state.stalled
+      if !state.damaged.isEmpty || !published.damaged.isEmpty {
+        published.damaged = state.damaged.keys.sorted()
+      }
       if let isWAL { published.isWAL = isWAL }
       if let milliseconds { published.milliseconds = milliseconds }
     }

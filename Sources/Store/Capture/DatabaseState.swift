@@ -46,6 +46,13 @@ struct DatabaseState: Sendable {
   var uncompared = false
   /// A crash left the main file with other bytes in free pages than the log knows.
   var strayed = false
+  /// Pages that the disk does not give back as they were committed, on the primary.
+  var damaged: [PageNumber: DamagedPage] = [:]
+  /// A comparison of the main file with the log failed: whatever differs is to be recorded by the
+  /// next one.
+  var uncompared = false
+  /// The main file was changed while no client could write it: it is to be read through soon.
+  var isDoubted = false
   /// The database was dropped or replaced; the object stays for those who still hold it.
   var dropped = false
 

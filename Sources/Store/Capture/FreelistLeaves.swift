@@ -49,4 +49,32 @@ enum FreelistLeaves {
     }
     return leaves
   }
+
+  /// All leaves of a database's freelist.
+  ///
+  /// - Parameter read: reads a page of the database.
+  static func all(
+    pages: UInt32,
+    read: (PageNumber) throws(StoreError) -> [UInt8]
+  ) throws(StoreError) -> Set<PageNumber> {
+    let first = try read(PageNumber(1))
+    guard first.count >= 100 else { return [] }
+    var trunk = first.withUnsafeBytes { $0.bigEndian(UInt32.self, at: 32) }
+    var leaves: Set<PageNumber> = []
+    var seen: Set<UInt32> = []
+    // Where the list is damaged it may run in a circle, or out of the database.
+    while trunk > 0, trunk <= pages, seen.insert(trunk).inserted {
+      let bytes = try read(PageNumber(trunk))
+      guard bytes.count >= 8 else { break }
+      bytes.withUnsafeBytes { raw in
+        trunk = raw.bigEndian(UInt32.self, at: 0)
+        let count = min(Int(raw.bigEndian(UInt32.self, at: 4)), raw.count / 4 - 2)
+        for k in 0..<max(0, count) {
+          let leaf = raw.bigEndian(UInt32.self, at: 8 + 4 * k)
+          if leaf > 0 { leaves.insert(PageNumber(leaf)) }
+        }
+      }
+    }
+    return leaves
+  }
 }

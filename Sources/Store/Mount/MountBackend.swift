@@ -89,11 +89,18 @@ package final class MountedFile: Sendable {
   package let name: FileName
   package let file: any DiskFile
   package let io: IO
+  /// Counts a client that may write, for as long as it has the file open.
+  private let writer: Writers.Token?
 
-  package init(name: FileName, file: any DiskFile, io: IO) {
+  package convenience init(name: FileName, file: any DiskFile, io: IO) {
+    self.init(name: name, file: file, io: io, writer: nil)
+  }
+
+  init(name: FileName, file: any DiskFile, io: IO, writer: Writers.Token?) {
     self.name = name
     self.file = file
     self.io = io
+    self.writer = writer
   }
 }
 

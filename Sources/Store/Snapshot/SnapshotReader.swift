@@ -125,11 +125,23 @@ final class SnapshotReader: SnapshotSource {
     }
     let (read, missed) = try result.get()
     guard let damaged = missed.first else { return read }
+    try report(missed)
     throw StoreError(
       .corrupt,
       "page \(damaged.page) of database \(database.name) is not what was committed: the disk or a "
         + "program that ignores SQLite's locks has changed it; restore it from a replica or a backup"
     )
+  }
+
+  /// Says on this node, too, which pages are damaged.
+  private func report(_ missed: [PageChange]) throws(StoreError) {
+    let isFollowing = store.role != .primary
+    for page in missed.map(\.page) {
+      // A writer that came back meanwhile makes it unclear; the next attempt meets the page again.
+      if case .damaged(let damage) = try database.verdict(on: page, isFollowing: isFollowing) {
+        try store.report(damage, at: page, of: database)
+      }
+    }
   }
 
   func end() throws(StoreError) -> SnapshotEnd {

@@ -25,6 +25,7 @@ extension Store {
       state.failed = nil
       state.main = nil
       state.known = nil
+      state.damaged = [:]
     }
     let target = context.tree + "/" + name
     if let slash = target.lastIndex(of: "/") { try disk.makeDirectory(String(target[..<slash])) }

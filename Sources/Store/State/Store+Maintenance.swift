@@ -111,10 +111,12 @@ extension Store {
     try adoptTree("")
   }
 
-  /// Free pages that an interrupted transaction wrote over become part of the database as they are.
+  /// Free pages that an interrupted transaction wrote over become part of the database as they are;
+  /// what differs elsewhere is damage.
   private func captureStrayed(_ database: Database) throws(StoreError) {
     let entry = try database.state.withLock { state throws(StoreError) in
       state.known = nil
+      try database.noteDamageInUse(in: &state)
       let entry = try database.captureAll(in: &state, database.recorder)
       state.strayed = false
       return entry

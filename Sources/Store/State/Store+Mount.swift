@@ -27,7 +27,8 @@ extension Store: MountBackend {
       if writes, role == .primary, database(name.path) == nil, try mayBecomeDatabase(file) {
         _ = makeDatabase(name.path)
       }
-      return MountedFile(name: name, file: file, io: .direct)
+      let writer = writes ? database(name.path)?.writers.enter(file) : nil
+      return MountedFile(name: name, file: file, io: .direct, writer: writer)
     case .sharedMemory:
       return MountedFile(name: name, file: file, io: .direct)
     }

@@ -67,7 +67,10 @@ extension Store {
         if try database.isUnchanged(&state) { return LogIndex?.none }
         // What a dead writer left half done is not to be seen: the next client undoes it.
         if try database.hasHotJournal() { return LogIndex?.none }
-        return try database.captureAll(in: &state, database.recorder)
+        state.uncompared = true
+        let entry = try database.captureAll(in: &state, database.recorder)
+        state.uncompared = false
+        return entry
       }
       if entry != nil { tellCommitted(database) }
     } catch {
@@ -126,7 +129,14 @@ extension Store {
     inherited.walFile = nil
     inherited.walPages.removeAll()
     inherited.index = nil
-    let database = Database(key: old.key, name: name, context: context, state: inherited)
+    inherited.damaged = [:]
+    let database = Database(
+      key: old.key,
+      name: name,
+      context: context,
+      state: inherited,
+      writers: self.database(source)?.writers ?? Writers()
+    )
     state.withLock { state in
       state.databases[name] = database
       state.databases[source] = nil
@@ -197,6 +207,13 @@ extension Database {
     // Once the log is gone, nothing but a transaction may change it.
     if header.readVersion == 2, state.pages > 0, state.wal.header != nil {
       state.known = now
+      return true
+    }
+    if state.known != nil, state.pages > 0, !state.uncompared, !writers.mayHaveChanged(now) {
+      // Nobody who could make a transaction has touched it. What differs is damage, which the
+      // scrub finds, and must not become a part of the database.
+      state.known = now
+      state.isDoubted = true
       return true
     }
     return false

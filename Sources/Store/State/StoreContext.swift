@@ -22,6 +22,8 @@ package final class StoreContext: Sendable {
   let mountedAt = Mutex<String?>(nil)
   /// Set when the mount is about to go: nothing is applied or mapped any more.
   let isStopping = Mutex(false)
+  /// Pages found damaged since the start.
+  let damageFound = Atomic<Int>(0)
   let logger: Logger
 
   init(
