@@ -5,14 +5,18 @@ SHELL := /bin/bash
 # A test that hangs must not hang whoever waits for the tests.
 TEST_LIMIT := 45m
 
-lint_paths := $(wildcard Sources Tests Package.swift Benchmarks)
+# Seconds that `make fuzz` gives each target, and the targets; all of them without names.
+SECONDS := 60
+TARGET :=
 
 # SQLite's own tests: which set (short, full, veryquick), or which files, and with which command.
 SET := short
 FILES :=
 HALITE := .build/debug/halite
 
-.PHONY: help up test conformance bench lint format build clean packages
+lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
+
+.PHONY: help up test conformance fuzz bench lint format build clean packages
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +34,9 @@ conformance: packages ## Run SQLite's own tests on a mount; see docs/conformance
 	[[ "$(HALITE)" != .build/debug/halite ]] || swift build --product halite
 	scripts/conformance/run.py --halite "$(HALITE)" --set $(SET) $(FILES)
 
+fuzz: packages ## Attack the decoders of files: make fuzz SECONDS=60 TARGET=ltx.
+	scripts/fuzz.sh $(SECONDS) $(TARGET)
+
 bench: packages ## Measure beside plain ext4.
 	swift build -c release --product halite
 	swift run -c release --package-path Benchmarks \
@@ -46,7 +53,7 @@ format: ## Mend the format of all sources.
 
 clean: ## Remove what was built, and whatever `make up` left.
 	scripts/up.sh clean
-	rm -rf .build Benchmarks/.build
+	rm -rf .build .build-fuzz Benchmarks/.build
 
 packages: # System packages that this machine lacks.
 	@scripts/install-packages.sh

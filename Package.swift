@@ -119,6 +119,15 @@ let package = Package(
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ]
     ),
+    .testTarget(
+      name: "FuzzTests",
+      dependencies: [
+        "Node", "Replication", "Store", "LTX",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      exclude: ["Regressions"]
+    ),
     .testTarget(name: "ArchitectureTests"),
     .testTarget(
       name: "MountTests",
