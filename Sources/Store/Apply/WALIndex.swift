@@ -189,10 +189,22 @@ struct WALIndex: Sendable {
   }
 
   /// Adds frames behind `last`, which must be the last valid one, without publishing them.
+  ///
+  /// - Throws: `.corrupt` where the file ends before that frame. Its header, which any process that
+  ///   has the database open can write, says what it likes, and what lies behind the end of a
+  ///   mapped file must not be touched.
   func append(_ pages: [UInt32], after last: UInt32) throws(StoreError) {
-    if last > 0 { removeBehind(last) }
+    guard last <= UInt32.max - UInt32(clamping: pages.count) else {
+      throw StoreError(.unsupported, "the write-ahead log has too many frames for its index")
+    }
+    if last > 0 {
+      guard try memory.size() >= place(of: last).region + SharedMemory.regionBytes else {
+        throw StoreError(.corrupt, "a wal-index ends before frame \(last), which its header names")
+      }
+      removeBehind(last)
+    }
     for (offset, page) in pages.enumerated() {
-      let frame = last + 1 + UInt32(offset)
+      let frame = last + UInt32(offset) + 1
       let (region, array, slot) = place(of: frame)
       if slot == 0 {
         try memory.grow(to: region + SharedMemory.regionBytes)
