@@ -67,11 +67,11 @@ extension DatabaseSummary {
 }
 
 extension WireReader {
-  /// What the name may be is for the store to say; here it only must not be empty.
+  /// A name that leads to a file of the tree and nowhere else.
   mutating func databaseName() throws(ReplicationError) -> String {
     let name = try text(max: WireLimit.database)
-    guard !name.isEmpty else {
-      throw ReplicationError(.malformed, "A message names a database without a name.")
+    guard LogFormat.isBelowTree(name.utf8) else {
+      throw ReplicationError(.malformed, "A message names an impossible database.")
     }
     return name
   }

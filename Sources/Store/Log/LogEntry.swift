@@ -56,6 +56,17 @@ package enum LogFormat {
   static let stageBytes = 256 << 10
   /// SQLite's own limit on a path is lower on every system it runs on.
   package static let maxNameBytes = 4096
+  /// The highest term and index: far above any real one, and low enough that the next of either
+  /// can always be named.
+  static let maxNumber: UInt64 = 1 << 62
+
+  /// Whether bytes are the name of a file in the tree, and lead nowhere else: names become paths.
+  package static func isBelowTree(_ name: some Collection<UInt8>) -> Bool {
+    guard !name.contains(0) else { return false }
+    return name.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).allSatisfy {
+      !$0.isEmpty && !$0.elementsEqual(".".utf8) && !$0.elementsEqual("..".utf8)
+    }
+  }
 }
 
 /// Reads and checks the fixed part of an entry.
@@ -79,10 +90,10 @@ struct LogEntryHeader {
     self.length = length
     self.kind = kind
     self.nameLength = nameLength
-    id = EntryID(
-      term: Term(bytes.bigEndian(UInt64.self, at: 8)),
-      index: LogIndex(bytes.bigEndian(UInt64.self, at: 16))
-    )
+    let term = bytes.bigEndian(UInt64.self, at: 8)
+    let index = bytes.bigEndian(UInt64.self, at: 16)
+    guard term <= LogFormat.maxNumber, index <= LogFormat.maxNumber else { return nil }
+    id = EntryID(term: Term(term), index: LogIndex(index))
     milliseconds = bytes.bigEndian(UInt64.self, at: 24)
   }
 }
@@ -100,6 +111,10 @@ extension LogEntry {
       crc.update(UnsafeRawBufferPointer(rebasing: raw[0..<body]))
       guard crc.value == raw.bigEndian(UInt64.self, at: body) else { return nil }
       let nameEnd = LogFormat.headerBytes + header.nameLength
+      guard
+        header.kind == .noOperation || LogFormat.isBelowTree(raw[LogFormat.headerBytes..<nameEnd]),
+        header.kind != .rename || LogFormat.isBelowTree(raw[nameEnd..<body])
+      else { return nil }
       let name = String(decoding: raw[LogFormat.headerBytes..<nameEnd], as: UTF8.self)
       let payload = bytes[(start + nameEnd)..<(start + body)]
       return (

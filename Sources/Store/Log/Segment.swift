@@ -63,15 +63,23 @@ struct SegmentHeader: Equatable {
           first: LogIndex(raw.bigEndian(UInt64.self, at: fixedBytes + 16 * k + 8))
         )
       }
-      return (
-        SegmentHeader(
-          first: LogIndex(raw.bigEndian(UInt64.self, at: 16)),
-          previousTerm: Term(raw.bigEndian(UInt64.self, at: 24)),
-          terms: terms
-        ),
-        length
+      let header = SegmentHeader(
+        first: LogIndex(raw.bigEndian(UInt64.self, at: 16)),
+        previousTerm: Term(raw.bigEndian(UInt64.self, at: 24)),
+        terms: terms
       )
+      return header.isPossible ? (header, length) : nil
     }
+  }
+
+  /// Whether a log can have been in this state: terms that grow, begun before the first entry, the
+  /// last of them that of the entry before.
+  private var isPossible: Bool {
+    guard first > .zero, first.rawValue <= LogFormat.maxNumber,
+      previousTerm == terms.last?.term ?? .zero, previousTerm.rawValue <= LogFormat.maxNumber
+    else { return false }
+    return zip(terms, terms.dropFirst()).allSatisfy { $0.term < $1.term && $0.first < $1.first }
+      && terms.allSatisfy { $0.first < first }
   }
 }
 
