@@ -54,6 +54,15 @@ struct TransactionPlan {
           + "the primary"
       )
     }
+    let old = rebuilt ? 0 : state.checksums?.count ?? 0
+    // Whoever recorded it put every new page in; only that of the lock bytes is never stored.
+    guard Int(header.commit) <= old + changes.count + 1 else {
+      throw StoreError(
+        .corrupt,
+        "transaction \(header.maxTXID) makes \(header.commit) pages of database \(name) out of "
+          + "\(old) with \(changes.count)"
+      )
+    }
     position = Position(txid: header.maxTXID, checksum: total)
   }
 

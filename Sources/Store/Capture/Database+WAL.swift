@@ -183,10 +183,11 @@ extension Database {
     var places = state.scratch.pages
     state.scratch.pages = []
     defer { state.scratch.pages = places }
-    collect(transaction, old: old, walPages: state.walPages, into: &places)
-    if !state.unkept.isEmpty { addUnkept(upTo: transaction.commit, state, to: &places) }
     let readsMain = transaction.commit > old || !state.unkept.isEmpty
     let main = readsMain ? try mainFile(&state) : state.main
+    try checkGrowth(transaction, from: old, main)
+    collect(transaction, old: old, walPages: state.walPages, into: &places)
+    if !state.unkept.isEmpty { addUnkept(upTo: transaction.commit, state, to: &places) }
     var page = state.scratch.takeFrame()
     defer { state.scratch.frame = page }
     let details = TransactionRecorder.Details(
@@ -217,6 +218,29 @@ extension Database {
         transaction.offset + Int64(frame) * frameBytes + Int64(WALFrame.headerBytes)
     }
     return entry
+  }
+
+  /// Refuses a size that the frames cannot have led to, see `WALHeader.canReach`.
+  private func checkGrowth(
+    _ transaction: WALCapture.Transaction,
+    from old: UInt32,
+    _ main: (any DiskFile)?
+  ) throws(StoreError) {
+    guard transaction.commit > old else { return }
+    let held = try (main?.information().size ?? 0) / Int64(transaction.header.pageSize.bytes)
+    guard
+      transaction.header.canReach(
+        pages: transaction.commit,
+        from: max(old, UInt32(clamping: held)),
+        frames: transaction.pages.count
+      )
+    else {
+      throw StoreError(
+        .corrupt,
+        "a transaction of database \(name) makes \(transaction.commit) pages out of \(old) with "
+          + "\(transaction.pages.count) frames"
+      )
+    }
   }
 
   /// The newest frame of each page, ascending, and the pages by which the database grew without

@@ -32,11 +32,16 @@ struct DatabaseHeader: Equatable, Sendable {
     return raw.withUnsafeBytes { DatabaseHeader($0) }
   }
 
-  /// Pages of a file: by its header where that is to be trusted, else by its size.
+  /// Pages of a file: by its header where that is to be trusted, but never more than the file has,
+  /// for a header may claim anything. (To SQLite such a file is corrupt.)
   static func pages(of file: any DiskFile, _ header: DatabaseHeader) throws(StoreError) -> UInt32 {
-    if header.pages > 0 { return header.pages }
     let size = try file.information().size
-    let pages = (size + Int64(header.pageSize.bytes) - 1) / Int64(header.pageSize.bytes)
-    return UInt32(clamping: pages)
+    let bytes = Int64(header.pageSize.bytes)
+    let held = UInt32(clamping: size / bytes + (size % bytes > 0 ? 1 : 0))
+    // The page of the lock bytes is never written, also where it is the last.
+    if header.pages == header.pageSize.lockPage.rawValue, held == header.pages - 1 {
+      return header.pages
+    }
+    return header.pages > 0 ? min(header.pages, held) : held
   }
 }

@@ -68,6 +68,16 @@ struct WALHeader: Equatable, Sendable {
     Int64(Self.bytes) + Int64(frame - 1) * frameBytes
   }
 
+  /// Whether a transaction of so many frames can have brought a database to this size. One that
+  /// cannot would make pages of nothing, as many as four bytes can say.
+  ///
+  /// A page that is new and has no frame is a leaf of the freelist (SQLite does not write those), so a
+  /// trunk page that has a frame names it, with four bytes. The page of the lock bytes is neither
+  /// written nor named.
+  func canReach(pages: UInt32, from old: UInt32, frames: Int) -> Bool {
+    Int64(pages) <= Int64(old) + Int64(frames) * Int64(pageSize.bytes / 4) + 1
+  }
+
   /// - Returns: nil when the bytes are not a whole, valid header.
   init?(_ raw: UnsafeRawBufferPointer) {
     guard raw.count >= Self.bytes else { return nil }

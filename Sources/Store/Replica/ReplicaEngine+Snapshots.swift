@@ -160,9 +160,16 @@ extension Database {
     _ end: SnapshotEnd,
     _ state: DatabaseState
   ) throws(StoreError) -> PageChecksums {
+    let own = state.pageSize == staging.pageSize ? state.checksums : nil
+    // Every page has come or is here already; only that of the lock bytes never is.
+    guard Int(end.pages) <= staging.checksums.count + (own?.count ?? 0) + 1 else {
+      throw StoreError(
+        .diverged,
+        "the snapshot of \(name) lacks pages of the \(end.pages) it should have; it is fetched again"
+      )
+    }
     var table = PageChecksums(pageSize: staging.pageSize)
     table.resize(to: Int(end.pages))
-    let own = state.pageSize == staging.pageSize ? state.checksums : nil
     if end.pages > 0 {
       for number in 1...end.pages {
         let page = PageNumber(number)

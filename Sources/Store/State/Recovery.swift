@@ -165,6 +165,11 @@ struct Recovery {
     var decoder = try TransactionPlan.decoder(entry, log: context.log)
     let header = decoder.header
     let main = try context.disk.open(database.path(), [.write, .create])
+    if Int(header.commit) > state.checksums?.count ?? 0 {
+      // Memory is taken for a size only once the file that claims it is known to be whole.
+      var whole = try TransactionPlan.decoder(entry, log: context.log)
+      try TransactionPlan.forEach(&whole, entry.database) { (_, _) throws(StoreError) in }
+    }
     if state.pageSize != header.pageSize || state.checksums == nil {
       state.checksums = PageChecksums(pageSize: header.pageSize)
       state.pageSize = header.pageSize

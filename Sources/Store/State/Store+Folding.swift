@@ -44,7 +44,11 @@ extension Store {
       sum = parsed.sum
       offset += Int64(frameBytes)
       guard parsed.commit > 0 else { continue }
-      for (page, at) in pending {
+      let held = try main.information().size / Int64(header.pageSize.bytes)
+      guard
+        header.canReach(pages: parsed.commit, from: UInt32(clamping: held), frames: pending.count)
+      else { return }
+      for (page, at) in pending where page <= parsed.commit {
         let bytes = try wal.readBytes(header.pageSize.bytes, at: at)
         try main.writeAll(bytes, at: PageNumber(page).offset(header.pageSize))
       }

@@ -83,7 +83,7 @@ extension Store {
         damaged.append(file)
         continue
       }
-      let sums = try readChecksums(context, record)
+      let sums = try readChecksums(context, record, size)
       var state = DatabaseState()
       state.pageSize = size
       state.checksums = PageChecksums(pageSize: size, values: sums)
@@ -101,13 +101,22 @@ extension Store {
     return (known, damaged)
   }
 
+  /// No more pages than the checksums' file or the database has room for, whatever the record says:
+  /// where both are shorter, redo, which sets the size anew with every transaction, is to begin behind.
   private static func readChecksums(
     _ context: StoreContext,
-    _ record: DatabaseRecord
+    _ record: DatabaseRecord,
+    _ pageSize: PageSize
   ) throws(StoreError) -> [UInt64] {
     let path = DatabaseRecord.checksumPath(context.stateDirectory, record.key)
-    var values = [UInt64](repeating: 0, count: Int(record.pages))
-    guard let file = try context.disk.openIfPresent(path) else { return values }
+    let file = try context.disk.openIfPresent(path)
+    let main = try context.disk.information(context.tree + "/" + record.name)
+    let room = max(
+      (try file?.information().size ?? 0) / 8,
+      (main?.size ?? 0) / Int64(pageSize.bytes)
+    )
+    var values = [UInt64](repeating: 0, count: Int(min(Int64(record.pages), room)))
+    guard let file else { return values }
     let step = 1 << 16
     var first = 0
     while first < values.count {
