@@ -8,6 +8,8 @@ TEST_LIMIT := 45m
 # Seconds that `make fuzz` gives each target, and the targets; all of them without names.
 SECONDS := 60
 TARGET :=
+# How long `make soak` goes on.
+MINUTES := 10
 
 # SQLite's own tests: which set (short, full, veryquick), or which files, and with which command.
 SET := short
@@ -16,7 +18,7 @@ HALITE := .build/debug/halite
 
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
 
-.PHONY: help up test conformance fuzz bench lint format build clean packages
+.PHONY: help up test conformance fuzz soak bench lint format build clean packages
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +38,12 @@ conformance: packages ## Run SQLite's own tests on a mount; see docs/conformance
 
 fuzz: packages ## Attack the decoders of files: make fuzz SECONDS=60 TARGET=ltx.
 	scripts/fuzz.sh $(SECONDS) $(TARGET)
+
+soak: packages ## Three nodes under load and faults: make soak MINUTES=10.
+	test -x .build/release/halite -o -x .build/debug/halite || \
+	  swift build -c release --product halite
+	python3 scripts/soak/soak.py $(MINUTES) \
+	  "$$(ls .build/release/halite .build/debug/halite 2>/dev/null | tail -1)"
 
 bench: packages ## Measure beside plain ext4.
 	swift build -c release --product halite
