@@ -42,8 +42,6 @@ struct DatabaseState: Sendable {
   /// Pages of transactions that are in the log and that the files could not take, so that SQLite rolled
   /// them back: the next transaction records them as they are, see `Database.giveUp`.
   var unkept: Set<UInt32> = []
-  /// A transaction without a journal could not be recorded: the main file is not what the log knows.
-  var uncompared = false
   /// A crash left the main file with other bytes in free pages than the log knows.
   var strayed = false
   /// Pages that the disk does not give back as they were committed, on the primary.

@@ -63,8 +63,10 @@ extension Store {
   func compare(_ database: Database) {
     do throws(StoreError) {
       let entry = try database.state.withLock { state throws(StoreError) in
-        state.uncompared = false
-        if try database.isUnchanged(&state) { return LogIndex?.none }
+        if try database.isUnchanged(&state) {
+          state.uncompared = false
+          return LogIndex?.none
+        }
         // What a dead writer left half done is not to be seen: the next client undoes it.
         if try database.hasHotJournal() { return LogIndex?.none }
         state.uncompared = true
@@ -75,7 +77,6 @@ extension Store {
       if entry != nil { tellCommitted(database) }
     } catch {
       // The file is still not what the log knows, so that the next look tries again.
-      database.state.withLock { $0.uncompared = true }
       context.logger.error(
         "a transaction without a journal could not be recorded",
         metadata: ["database": "\(database.name)", "error": "\(error)"]
