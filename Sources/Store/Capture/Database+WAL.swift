@@ -41,7 +41,11 @@ extension Database {
     do throws(StoreError) {
       try file.write(bytes, at: offset)
     } catch {
-      if logged != nil { giveUp(at: offset, backTo: mark, in: &state) }
+      if logged == nil {
+        state.wal.abort(at: offset)
+      } else {
+        giveUp(at: offset, backTo: mark, in: &state)
+      }
       throw error
     }
     if logged != nil {

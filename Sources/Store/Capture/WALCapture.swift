@@ -179,6 +179,8 @@ struct WALCapture: Sendable {
   /// The write at `offset` was not made.
   mutating func abort(at offset: Int64) {
     guard let header else { return }
+    // A header that did not come about: what the file has is told by the next one that does.
+    guard offset >= Int64(WALHeader.bytes) else { return forget() }
     cutChain(at: max(offset, captured), header)
     written = min(written, max(offset, captured))
   }

@@ -112,7 +112,8 @@ extension LogEntry {
       guard crc.value == raw.bigEndian(UInt64.self, at: body) else { return nil }
       let nameEnd = LogFormat.headerBytes + header.nameLength
       guard
-        header.kind == .noOperation || LogFormat.isBelowTree(raw[LogFormat.headerBytes..<nameEnd]),
+        header.kind == .noOperation
+          ? header.nameLength == 0 : LogFormat.isBelowTree(raw[LogFormat.headerBytes..<nameEnd]),
         header.kind != .rename || LogFormat.isBelowTree(raw[nameEnd..<body])
       else { return nil }
       let name = String(decoding: raw[LogFormat.headerBytes..<nameEnd], as: UTF8.self)
