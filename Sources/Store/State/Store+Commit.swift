@@ -114,9 +114,14 @@ extension Store {
         if let journal = try openJournal(file, path) {
           entry = try database.captureJournal(journal, in: &state, database.recorder)
         }
-        // Where this fails the journal stays hot. SQLite then rolls back, and the end of that is
-        // captured as well.
-        try operation()
+        do throws(StoreError) {
+          try operation()
+        } catch {
+          // The journal stays hot. SQLite then rolls back, and the end of that is captured as well:
+          // what it brings back differs from the log, and is no damage.
+          if entry != nil { state.uncompared = true }
+          throw error
+        }
         return .success(entry)
       } catch { return .failure(error) }
     }
