@@ -18,7 +18,7 @@ extension Database {
       state.backfilled = state.entry
       return .complete
     }
-    guard sharedMemoryLocks.tryLock(.write, WALLock.checkpoint) else { return .busy }
+    guard sharedMemoryLocks.tryLock(.write, WALLock.checkpoint, briefly: true) else { return .busy }
     defer { sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.checkpoint) }
     let safe = safeFrame(index, header.frames)
     let done = index.backfilled

@@ -30,6 +30,8 @@ package final class FileLocks: Sendable {
 
   /// Takes a lock; `done` is called once, inline when the outcome is known at once.
   ///
+  /// Without `wait` it is known at once unless only the daemon's brief locks are in the way.
+  ///
   /// - Returns: what cancels the wait, if the caller would wait.
   @discardableResult
   package func set(
@@ -39,20 +41,23 @@ package final class FileLocks: Sendable {
   ) -> LockTicket? {
     let (ticket, actions) = queue.withLock { queue in
       let ticket = queue.makeTicket()
-      let waiter = LockQueue.Waiter(ticket: ticket, request: request, done: done)
-      return (ticket, queue.admit(waiter, wait: wait))
+      let waiter = LockQueue.Waiter(
+        ticket: ticket,
+        request: request,
+        isPatient: wait,
+        done: done
+      )
+      return (ticket, queue.admit(waiter))
     }
     perform(actions)
     return wait ? ticket : nil
   }
 
   /// Takes a lock for the daemon if nobody else has one in the way.
-  package func tryLock(
-    _ kind: LockKind,
-    _ range: LockRange,
-    owner: LockOwner = .daemon
-  ) -> Bool {
-    let request = LockRequest(owner: owner, kind: kind, range: range)
+  ///
+  /// - Parameter briefly: whether applications are to wait for it (`LockRequest.isBrief`).
+  package func tryLock(_ kind: LockKind, _ range: LockRange, briefly: Bool = false) -> Bool {
+    let request = LockRequest(owner: .daemon, kind: kind, range: range, isBrief: briefly)
     let actions = queue.withLock { queue -> [LockQueue.Action]? in
       guard queue.table.conflict(with: request) == nil else { return nil }
       return queue.insert(request)
@@ -147,11 +152,11 @@ package final class FileLocks: Sendable {
       switch action {
       case .answer(let done, let outcome):
         done(outcome)
-      case .observe(let observer, let lost, let waiter, let wait):
+      case .observe(let observer, let lost, let waiter):
         let once = Once()
         observer(lost) { [self] in
           guard once.claim() else { return }
-          perform(queue.withLock { $0.admit(waiter, wait: wait, observed: true) })
+          perform(queue.withLock { $0.admit(waiter, observed: true) })
         }
       }
     }

@@ -2,11 +2,14 @@
 ///
 /// Waiting is fair: among waiters who exclude each other the first served is the first come.
 /// An owner who already has locks on the file is exempt, since the ones before it may wait for
-/// exactly those. Requests that do not wait look only at what is held, as in a local file system.
+/// exactly those. Requests that do not wait look only at what is held, as in a local file system;
+/// what the daemon holds briefly delays them, so that an application never sees the daemon's work.
 struct LockQueue: Sendable {
   struct Waiter: Sendable {
     var ticket: LockTicket
     var request: LockRequest
+    /// Whether it waits for anybody, or only for what the daemon holds briefly.
+    var isPatient: Bool
     var done: @Sendable (LockOutcome) -> Void
   }
 
@@ -14,7 +17,7 @@ struct LockQueue: Sendable {
   enum Action: Sendable {
     case answer(@Sendable (LockOutcome) -> Void, LockOutcome)
     /// Ask the observer, then admit the request with `observed: true`.
-    case observe(LockObserver, [HeldLock], Waiter, wait: Bool)
+    case observe(LockObserver, [HeldLock], Waiter)
   }
 
   /// Which locks go; nil matches all.
@@ -43,19 +46,22 @@ struct LockQueue: Sendable {
   /// Grants, refuses or queues a request.
   ///
   /// - Parameter observed: whether the observer has already agreed to what the grant gives up.
-  mutating func admit(_ waiter: Waiter, wait: Bool, observed: Bool = false) -> [Action] {
+  mutating func admit(_ waiter: Waiter, observed: Bool = false) -> [Action] {
     let request = waiter.request
     if table.conflict(with: request) != nil {
-      guard wait else { return [.answer(waiter.done, .conflict)] }
-      if closesCircle(request) { return [.answer(waiter.done, .deadlock)] }
+      if waiter.isPatient {
+        if closesCircle(request) { return [.answer(waiter.done, .deadlock)] }
+      } else if !table.hasOnlyBriefConflicts(with: request) {
+        return [.answer(waiter.done, .conflict)]
+      }
       waiters.append(waiter)
       return []
     }
-    if wait, mustQueue(request, behind: waiters[...]) {
+    if waiter.isPatient, mustQueue(request, behind: waiters[...]) {
       waiters.append(waiter)
       return []
     }
-    let action = grant(waiter, wait: wait, observed: observed)
+    let action = grant(waiter, observed: observed)
     return [action] + wake()
   }
 
@@ -100,22 +106,31 @@ struct LockQueue: Sendable {
   /// itself (a write lock that becomes a read lock), so each is followed by a look from the start.
   private mutating func wake() -> [Action] {
     var actions: [Action] = []
-    while let index = waiters.indices.first(where: { isGrantable(at: $0) }) {
-      actions.append(grant(waiters.remove(at: index), wait: true, observed: false))
+    while let index = waiters.indices.first(where: { isDecided(at: $0) }) {
+      let waiter = waiters.remove(at: index)
+      if table.conflict(with: waiter.request) == nil {
+        actions.append(grant(waiter, observed: false))
+      } else {
+        actions.append(.answer(waiter.done, .conflict))
+      }
     }
     return actions
   }
 
-  private func isGrantable(at index: Int) -> Bool {
-    let request = waiters[index].request
-    return table.conflict(with: request) == nil && !mustQueue(request, behind: waiters[..<index])
+  /// Whether the wait is over: the lock can be had, or who would not wait meets somebody's lock.
+  private func isDecided(at index: Int) -> Bool {
+    let waiter = waiters[index]
+    if table.conflict(with: waiter.request) == nil {
+      return !waiter.isPatient || !mustQueue(waiter.request, behind: waiters[..<index])
+    }
+    return !waiter.isPatient && !table.hasOnlyBriefConflicts(with: waiter.request)
   }
 
-  private mutating func grant(_ waiter: Waiter, wait: Bool, observed: Bool) -> Action {
+  private mutating func grant(_ waiter: Waiter, observed: Bool) -> Action {
     let request = waiter.request
     if !observed, request.kind == .read, let observer {
       let lost = watchedLocks(Selection(owner: request.owner, range: request.range))
-      if !lost.isEmpty { return .observe(observer, lost, waiter, wait: wait) }
+      if !lost.isEmpty { return .observe(observer, lost, waiter) }
     }
     table.insert(request)
     return .answer(waiter.done, .granted)

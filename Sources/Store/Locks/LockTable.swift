@@ -18,6 +18,11 @@ package struct LockTable: Sendable {
     held.first { Self.conflicts($0, request) }
   }
 
+  /// Whether all that stands in the way are locks the daemon gives up by itself before long.
+  package func hasOnlyBriefConflicts(with request: LockRequest) -> Bool {
+    held.allSatisfy { $0.isBrief || !Self.conflicts($0, request) }
+  }
+
   /// Whether both cannot be held at once.
   package static func conflicts(_ a: LockRequest, _ b: LockRequest) -> Bool {
     (a.kind == .write || b.kind == .write) && a.owner != b.owner && a.range.overlaps(b.range)
@@ -83,9 +88,9 @@ package struct LockTable: Sendable {
 
   /// One owner's locks join when nothing but the range tells them apart and no byte lies between.
   private static func mergeable(_ a: HeldLock, _ b: HeldLock) -> Bool {
-    guard a.owner == b.owner, a.kind == b.kind, a.handle == b.handle, a.pid == b.pid else {
-      return false
-    }
+    guard a.owner == b.owner, a.kind == b.kind, a.handle == b.handle, a.pid == b.pid,
+      a.isBrief == b.isBrief
+    else { return false }
     if a.range.overlaps(b.range) { return true }
     let (low, high) = a.range.start < b.range.start ? (a, b) : (b, a)
     return low.range.end < .max && low.range.end + 1 == high.range.start

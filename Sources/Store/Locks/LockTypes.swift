@@ -56,19 +56,25 @@ package struct LockRequest: Hashable, Sendable {
   package var pid: Int32
   package var kind: LockKind
   package var range: LockRange
+  /// The daemon holds it for a bounded piece of work, during which it waits for nobody. An
+  /// application that would not wait is then kept waiting all the same: on a local disk it would have
+  /// met no lock.
+  package var isBrief: Bool
 
   package init(
     owner: LockOwner,
     handle: UInt64 = 0,
     pid: Int32 = 0,
     kind: LockKind,
-    range: LockRange
+    range: LockRange,
+    isBrief: Bool = false
   ) {
     self.owner = owner
     self.handle = handle
     self.pid = pid
     self.kind = kind
     self.range = range
+    self.isBrief = isBrief
   }
 }
 

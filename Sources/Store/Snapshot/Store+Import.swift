@@ -54,8 +54,8 @@ extension Store {
     let database = makeDatabase(name)
     // The daemon's own reading would not keep it from the lock.
     guard !database.mainLocks.isLocked(MainLock.shared),
-      database.mainLocks.tryLock(.write, MainLock.pending),
-      database.mainLocks.tryLock(.write, MainLock.shared)
+      database.mainLocks.tryLock(.write, MainLock.pending, briefly: true),
+      database.mainLocks.tryLock(.write, MainLock.shared, briefly: true)
     else {
       database.mainLocks.unlock(owner: .daemon, range: MainLock.pending)
       throw StoreError(

@@ -34,7 +34,7 @@ extension Store {
     let mapped = mapIndex(database)
     try database.state.withLock { state throws(StoreError) in
       // The writer of the moment must not be between its frames and their place in the index.
-      guard database.sharedMemoryLocks.tryLock(.write, WALLock.write) else { return }
+      guard database.sharedMemoryLocks.tryLock(.write, WALLock.write, briefly: true) else { return }
       defer { database.sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.write) }
       _ = database.reconcile(&state, mapped: mapped)
       _ = try database.checkpoint(in: &state)

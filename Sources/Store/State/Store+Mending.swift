@@ -111,7 +111,9 @@ extension Store {
     }
     if uncompared { database.withSharedLock { compare(database) } }
     // Who holds the lock makes up for it with the next commit.
-    guard isBehind, database.sharedMemoryLocks.tryLock(.write, WALLock.write) else { return }
+    guard isBehind,
+      database.sharedMemoryLocks.tryLock(.write, WALLock.write, briefly: true)
+    else { return }
     defer { database.sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.write) }
     let mapped = mapIndex(database)
     let entry = try database.state.withLock { state throws(StoreError) in

@@ -244,7 +244,12 @@ extension Database {
     reading.withLock { _ in
       // On a replica the daemon is a reader for good.
       if mainLocks.holds(owner: .daemon, range: MainLock.shared, kind: .read) { return body() }
-      let request = LockRequest(owner: .daemon, kind: .read, range: MainLock.shared)
+      let request = LockRequest(
+        owner: .daemon,
+        kind: .read,
+        range: MainLock.shared,
+        isBrief: true
+      )
       let granted = Gate()
       mainLocks.set(request, wait: true) { _ in granted.open() }
       granted.wait()

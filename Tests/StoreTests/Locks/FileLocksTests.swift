@@ -60,6 +60,42 @@ struct FileLocksTests {
     #expect(locks.tryLock(.read, range))
   }
 
+  /// An application that would not wait meets the daemon's work as a delay, and never as an error.
+  @Test func whatTheDaemonHoldsBrieflyDelaysEverybody() {
+    let locks = FileLocks()
+    let journal = Journal()
+    #expect(locks.tryLock(.write, range, briefly: true))
+    for owner in UInt64(1)...3 { set(locks, request(owner, .write), wait: owner == 3, journal) }
+    #expect(journal.all == [])
+    locks.unlock(owner: .daemon, range: range)
+    // The first has it; the second would not wait for that one, the third does.
+    #expect(journal.all == ["kernel(1) granted", "kernel(2) conflict"])
+    locks.unlock(owner: .kernel(1), handle: 1, range: range)
+    #expect(journal.all.last == "kernel(3) granted")
+  }
+
+  @Test func aBriefLockDoesNotHideAnApplications() {
+    let locks = FileLocks()
+    let journal = Journal()
+    set(locks, request(1, .read, LockRange(15, 15)), wait: false, journal)
+    #expect(locks.tryLock(.read, range, briefly: true))
+    set(locks, request(2, .write), wait: false, journal)
+    set(locks, request(3, .read), wait: false, journal)
+    set(locks, request(1, .write), wait: false, journal)
+    #expect(
+      journal.all == [
+        "kernel(1) granted", "kernel(2) conflict", "kernel(3) granted",
+        "kernel(1) conflict",
+      ]
+    )
+    locks.unlock(owner: .kernel(3), handle: 3, range: range)
+    set(locks, request(1, .write), wait: false, journal)
+    #expect(journal.all.count == 4)
+    // Another reader does not meet the daemon, and the writer then meets the reader.
+    set(locks, request(4, .read), wait: false, journal)
+    #expect(journal.all.suffix(2) == ["kernel(4) granted", "kernel(1) conflict"])
+  }
+
   @Test func waitersAreServedInTheOrderOfArrival() {
     let locks = FileLocks()
     let journal = Journal()

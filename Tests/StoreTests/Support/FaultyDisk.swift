@@ -48,6 +48,9 @@ final class FaultyDisk: Disk {
     }
   }
 
+  /// Called before each operation.
+  let watcher = Mutex<(@Sendable (Operation, String) -> Void)?>(nil)
+
   /// Bytes that the file system has room for.
   let room = Mutex(Int64.max)
 
@@ -58,6 +61,7 @@ final class FaultyDisk: Disk {
   var failures: [String] { plan.withLock { $0.failed } }
 
   func step(_ operation: Operation, _ path: String) throws(StoreError) {
+    watcher.withLock({ $0 })?(operation, path)
     let error = plan.withLock { plan -> StoreError? in
       guard plan.operations.contains(operation), plan.path.isEmpty || path.contains(plan.path)
       else { return nil }

@@ -1,0 +1,58 @@
+import LTX
+import Synchronization
+import Testing
+
+@testable import Store
+
+/// What the daemon does to a database by itself never makes an application's lock fail.
+struct DaemonLocksTests {
+  private let application = LockOwner.kernel(4711)
+
+  /// Asks for a lock without waiting, in the middle of the daemon's work.
+  private func outcome(
+    _ kind: LockKind,
+    _ range: LockRange,
+    _ locks: FileLocks,
+    on disk: FaultyDisk,
+    at suffix: String,
+    during work: () throws -> Void
+  ) throws -> [LockOutcome?] {
+    let request = LockRequest(owner: application, handle: 1, kind: kind, range: range)
+    let outcomes = Mutex<[LockOutcome?]>([])
+    disk.watcher.withLock {
+      $0 = { operation, path in
+        guard operation == .write, path.hasSuffix(suffix), outcomes.withLock({ $0.isEmpty })
+        else { return }
+        // Nothing is known while the daemon is at work.
+        outcomes.withLock { $0.append(nil) }
+        locks.set(request, wait: false) { outcome in outcomes.withLock { $0.append(outcome) } }
+        if outcomes.withLock({ $0.count }) == 1 { outcomes.withLock { $0.append(nil) } }
+      }
+    }
+    try work()
+    disk.watcher.withLock { $0 = nil }
+    return outcomes.withLock { $0 }
+  }
+
+  @Test("a checkpoint of the node's own", arguments: [WALLock.write, WALLock.checkpoint])
+  func checkpoint(range: LockRange) throws {
+    let disk = FaultyDisk()
+    let fixture = try StoreFixture(disk: disk)
+    let connection = try fixture.connect("a.db")
+    try connection.run(
+      """
+      PRAGMA page_size=512; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;
+      CREATE TABLE t(a); INSERT INTO t VALUES (zeroblob(600000))
+      """
+    )
+    let database = try #require(fixture.store.database("a.db"))
+    let seen = try outcome(.write, range, database.sharedMemoryLocks, on: disk, at: "/a.db") {
+      try fixture.store.maintain()
+    }
+    #expect(seen == [nil, nil, .granted])
+    #expect(database.state.withLock { $0.backfilled == $0.entry })
+    database.sharedMemoryLocks.releaseAll(owner: application)
+    try connection.run("INSERT INTO t VALUES (1)")
+    connection.close()
+  }
+}
