@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Three nodes on this machine, to try Halite: builds it, makes certificates, starts and watches the
 # nodes under run/, and takes everything down again on Ctrl-C. `up.sh clean` only takes down.
+# A node that ends, or is killed, is started again after a while, as a pod would be.
 #
 # Ports: 20211-20213 (HTTP) and 20311-20313 (node to node), on loopback; HALITE_UP_PORT moves them
 # (20210 by default). HALITE_UP_BUILD=debug uses the debug build.
@@ -14,7 +15,9 @@ port=${HALITE_UP_PORT:-20210}
 build=${HALITE_UP_BUILD:-release}
 ready_seconds=60
 stop_seconds=20
-declare -A started=()
+restart_seconds=10
+# Node to process, node to the time of its start, and the process that counts a pause to a node.
+declare -A started=() begun=() pauses=()
 watcher=
 
 say() { printf '%s\n' "$*" >&2; }
@@ -80,16 +83,16 @@ clean_leftovers() {
 }
 
 cleanup() {
-  local code=$? node pairs=()
+  local code=$? node pid pairs=()
   trap - EXIT INT TERM HUP
   set +e
-  [[ -z $watcher ]] || kill "$watcher" 2>/dev/null
-  if ((${#started[@]})); then
+  for pid in $watcher "${!pauses[@]}"; do kill "$pid" 2>/dev/null; done
+  if ((${#begun[@]})); then
     say
     say "up: stopping the nodes"
     # Replicas first, so that none of them complains about the primary.
-    for node in $(printf '%s\n' "${!started[@]}" | sort -r); do
-      pairs+=("$node=${started[$node]}")
+    for node in $(printf '%s\n' "${!begun[@]}" | sort -r); do
+      pairs+=("$node=${started[$node]:-none}")
     done
     stop_nodes "${pairs[@]}"
   fi
@@ -123,8 +126,9 @@ make_certificates() {
 start_node() {
   local node=$1 directory=$run/node$1
   # A session of its own: Ctrl-C is for this script, which then stops the nodes in order.
-  setsid "$halite" mount --config "$directory/halite.yml" </dev/null >"$directory/log" 2>&1 &
+  setsid "$halite" mount --config "$directory/halite.yml" </dev/null >>"$directory/log" 2>&1 &
   started[$node]=$!
+  begun[$node]=$SECONDS
   echo "$!" >"$directory/pid"
 }
 
@@ -139,6 +143,43 @@ wait_until_ready() {
   say "up: node$node did not become ready; the end of $run/node$node/log:"
   tail -n 20 "$run/node$node/log" >&2 || true
   exit 1
+}
+
+# Says that a node has ended, and lets it begin again after a pause unless it could not begin.
+note_end() {
+  local node=$1 code=$2 how="has ended with exit code $2"
+  if ((code > 128)); then
+    how="was killed by signal $((code - 128))"
+  elif ((SECONDS - begun[$node] < restart_seconds)); then
+    say "up: node$node $how right after its start and is left alone; see run/node$node/log"
+    return
+  fi
+  say "up: node$node $how; the others go on, and it starts again in $restart_seconds s"
+  sleep "$restart_seconds" &
+  pauses[$!]=$node
+}
+
+# Starts nodes again that end, until none is left.
+watch_nodes() {
+  local ended code node
+  while ((${#started[@]} + ${#pauses[@]})); do
+    code=0
+    # In the background, since a signal is handled only between commands, or in `wait`.
+    # Its own message about a node that was killed says less than ours.
+    wait -n -p ended "${started[@]}" "${!pauses[@]}" 2>/dev/null || code=$?
+    if [[ -n ${pauses[$ended]:-} ]]; then
+      node=${pauses[$ended]}
+      unset "pauses[$ended]"
+      start_node "$node"
+      say "up: node$node is started again"
+      continue
+    fi
+    for node in "${!started[@]}"; do
+      [[ ${started[$node]} == "$ended" ]] || continue
+      unset "started[$node]"
+      note_end "$node" "$code"
+    done
+  done
 }
 
 if [[ ${1:-} == clean ]]; then
@@ -160,7 +201,10 @@ trap 'exit 143' TERM
 trap 'exit 129' HUP
 
 make_certificates
-for node in "${nodes[@]}"; do write_configuration "$node"; done
+for node in "${nodes[@]}"; do
+  write_configuration "$node"
+  : >"$run/node$node/log"
+done
 for node in "${nodes[@]}"; do start_node "$node"; done
 for node in "${nodes[@]}"; do wait_until_ready "$node"; done
 
@@ -176,6 +220,8 @@ Three nodes are running; node1 is the primary. In another terminal:
   curl http://127.0.0.1:$((port + 2))/status                          # or open / in a browser
   $halite export --config run/node3/halite.yml app.db copy.db
 
+  kill -9 \$(cat run/node2/pid)          # the others go on; it starts again $restart_seconds s later
+
 Logs: run/node1/log, … Ctrl-C stops everything.
 
 TEXT
@@ -186,7 +232,6 @@ else
   "$halite" status --config "$run/node1/halite.yml"
 fi
 [[ -t 1 ]] && watcher=$!
-# In the background, since a signal is handled only between commands, or in `wait`.
-wait -n "${started[@]}" || true
-say "up: a node has ended by itself; see run/node*/log"
+watch_nodes
+say "up: no node is left; see run/node*/log"
 exit 1
