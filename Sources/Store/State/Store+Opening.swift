@@ -29,7 +29,12 @@ extension Store {
     guard let identity = try disk.information(configuration.directory) else {
       throw StoreError(.notFound, "the data directory \(configuration.directory) cannot be found")
     }
-    let log = try Log.open(directory: configuration.logDirectory, disk: disk, clock: clock)
+    let log = try Log.open(
+      directory: configuration.logDirectory,
+      disk: disk,
+      clock: clock,
+      segmentBytes: configuration.segmentBytes
+    )
     let context = StoreContext(
       configuration: configuration,
       disk: disk,

@@ -59,6 +59,8 @@ package struct StoreConfiguration: Sendable {
   package var retentionMilliseconds: UInt64
   /// Bytes of log above which old segments go even if a replica still needs them.
   package var maxLogBytes: Int64
+  /// Bytes after which a segment of the log is full.
+  package var segmentBytes: Int64 = 64 << 20
 
   package init(
     directory: String,

@@ -14,9 +14,17 @@ final class PairFixture {
   /// Descriptors that hold the wal-index's dead-man switch, as the daemon's lock does on a mount.
   private var switches: [String: DeadManSwitch] = [:]
 
-  init(seed: UInt64 = 1, disk: any Disk = FaultyDisk()) throws {
-    primary = try StoreFixture()
-    replica = try StoreFixture(disk: disk, role: .replica)
+  convenience init(seed: UInt64 = 1, disk: any Disk = FaultyDisk()) throws {
+    try self.init(
+      seed: seed,
+      primary: StoreFixture(),
+      replica: StoreFixture(disk: disk, role: .replica)
+    )
+  }
+
+  init(seed: UInt64 = 1, primary: StoreFixture, replica: StoreFixture) throws {
+    self.primary = primary
+    self.replica = replica
     engine = try ReplicaEngine(store: replica.store)
     random = SeededRandom(seed)
   }

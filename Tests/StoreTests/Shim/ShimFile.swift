@@ -13,6 +13,8 @@ final class ShimFile {
   private let mounted: MountedFile
   private let real: UnsafeMutablePointer<sqlite3_file>
   private let writes: Bool
+  /// The directory is synced with the file's first sync, as the unix VFS does with a new journal.
+  private var syncsDirectory: Bool
   private let owner: LockOwner
   private let locks: FileLocks
   private let sharedMemoryLocks: FileLocks
@@ -28,9 +30,11 @@ final class ShimFile {
     _ vfs: ShimVFS,
     _ mounted: MountedFile,
     _ real: UnsafeMutablePointer<sqlite3_file>,
-    writes: Bool
+    writes: Bool,
+    syncsDirectory: Bool
   ) {
     self.vfs = vfs
+    self.syncsDirectory = syncsDirectory
     self.mounted = mounted
     self.real = real
     self.writes = writes
@@ -131,6 +135,10 @@ final class ShimFile {
   }
 
   private func write(_ buffer: UnsafeRawPointer?, _ count: Int32, _ offset: Int64) -> Int32 {
+    if mounted.io == .direct, vfs.recordsDirectWrites {
+      let bytes = UnsafeRawBufferPointer(start: buffer, count: Int(count))
+      return (try? mounted.file.write(bytes, at: offset)) == nil ? SQLITE_IOERR_WRITE : SQLITE_OK
+    }
     guard mounted.io == .daemon else {
       return system.xWrite?(real, buffer, count, offset) ?? SQLITE_MISUSE
     }
@@ -152,8 +160,13 @@ final class ShimFile {
   }
 
   private func sync() -> Int32 {
-    (try? completing { vfs.backend.sync(mounted, done: $0) }) == nil
-      ? SQLITE_IOERR_FSYNC : SQLITE_OK
+    guard (try? completing { vfs.backend.sync(mounted, done: $0) }) != nil else {
+      return SQLITE_IOERR_FSYNC
+    }
+    // An error of the directory's sync is not reported by the unix VFS either.
+    if syncsDirectory { _ = vfs.syncParent(of: name) }
+    syncsDirectory = false
+    return SQLITE_OK
   }
 
   // MARK: Locks

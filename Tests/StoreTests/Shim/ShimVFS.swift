@@ -25,13 +25,17 @@ final class ShimVFS: @unchecked Sendable {
   private let vfs: UnsafeMutablePointer<sqlite3_vfs>
   private let cName: UnsafeMutablePointer<CChar>
   let counts = Mutex(Counts())
+  /// Whether writes that passthrough would bring to the disk unseen go through the store's `Disk`,
+  /// so that a disk that records them knows of all.
+  let recordsDirectWrites: Bool
   private let nextOwner = Atomic<UInt64>(1)
 
-  init(_ backend: any MountBackend) throws {
+  init(_ backend: any MountBackend, recordsDirectWrites: Bool = false) throws {
     guard let real = sqlite3_vfs_find("unix"), let cName = strdup(name) else {
       throw StoreError(.unsupported, "SQLite has no unix VFS")
     }
     self.backend = backend
+    self.recordsDirectWrites = recordsDirectWrites
     self.real = real
     self.cName = cName
     methods = .allocate(capacity: 1)
@@ -105,7 +109,17 @@ final class ShimVFS: @unchecked Sendable {
     let realFile = ShimFile.real(of: file)
     let code = open(real, path, realFile, flags, outFlags)
     guard code == SQLITE_OK else { return code }
-    ShimFile(self, mounted, realFile, writes: flags & SQLITE_OPEN_READWRITE != 0).install(in: file)
+    let isNew =
+      options.contains(.create)
+      && flags & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL | SQLITE_OPEN_WAL) != 0
+    let shim = ShimFile(
+      self,
+      mounted,
+      realFile,
+      writes: flags & SQLITE_OPEN_READWRITE != 0,
+      syncsDirectory: isNew
+    )
+    shim.install(in: file)
     return SQLITE_OK
   }
 
@@ -115,10 +129,17 @@ final class ShimVFS: @unchecked Sendable {
     }
     do {
       try completing { backend.remove(name, done: $0) }
-      return SQLITE_OK
     } catch let error as StoreError where error.code == .system(ENOENT) {
       return SQLITE_IOERR_DELETE_NOENT
     } catch { return SQLITE_IOERR_DELETE }
+    guard syncDirectory != 0 else { return SQLITE_OK }
+    return syncParent(of: name) ? SQLITE_OK : SQLITE_IOERR_DIR_FSYNC
+  }
+
+  /// What the unix VFS does with a file's directory where the file's name must be durable.
+  func syncParent(of name: FileName) -> Bool {
+    let parent = name.path.lastIndex(of: "/").map { String(name.path[..<$0]) } ?? ""
+    return (try? completing { backend.syncDirectory(parent, done: $0) }) != nil
   }
 }
 
@@ -127,4 +148,5 @@ let SQLITE_IOERR_DELETE: Int32 = SQLITE_IOERR | (10 << 8)
 let SQLITE_IOERR_DELETE_NOENT: Int32 = SQLITE_IOERR | (23 << 8)
 let SQLITE_IOERR_WRITE: Int32 = SQLITE_IOERR | (3 << 8)
 let SQLITE_IOERR_FSYNC: Int32 = SQLITE_IOERR | (4 << 8)
+let SQLITE_IOERR_DIR_FSYNC: Int32 = SQLITE_IOERR | (5 << 8)
 let SQLITE_IOERR_TRUNCATE: Int32 = SQLITE_IOERR | (6 << 8)

@@ -11,6 +11,7 @@ final class StoreFixture {
   let directory: TestDirectory
   let disk: any Disk
   let clock = TestClock()
+  private let configure: (inout StoreConfiguration) -> Void
   private(set) var store: Store
   private(set) var vfs: ShimVFS
   var replay = LogReplay()
@@ -20,13 +21,15 @@ final class StoreFixture {
     _ directory: TestDirectory? = nil,
     disk: any Disk = FaultyDisk(),
     role: Store.Role = .primary,
-    term: UInt64 = 1
+    term: UInt64 = 1,
+    configure: @escaping (inout StoreConfiguration) -> Void = { _ in }
   ) throws {
     let directory = try directory ?? TestDirectory("store")
     self.directory = directory
     self.disk = disk
-    store = try Self.open(directory, disk, clock)
-    vfs = try ShimVFS(store)
+    self.configure = configure
+    store = try Self.open(directory, disk, clock, configure)
+    vfs = try ShimVFS(store, recordsDirectWrites: Self.seesDirectWrites(disk))
     if role == .primary {
       try store.becomePrimary(Term(max(term, store.log.last.term.rawValue + 1)))
     }
@@ -36,21 +39,28 @@ final class StoreFixture {
   static func open(
     _ directory: TestDirectory,
     _ disk: any Disk,
-    _ clock: TestClock
+    _ clock: TestClock,
+    _ configure: (inout StoreConfiguration) -> Void = { _ in }
   ) throws -> Store {
+    var configuration = StoreConfiguration(directory: directory.path)
+    configure(&configuration)
     let random = Mutex(SeededRandom(99))
     var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     if ProcessInfo.processInfo.environment["HALITE_TEST_LOG"] != nil {
       logger = Logger(label: "test")
     }
     return try Store.open(
-      StoreConfiguration(directory: directory.path),
+      configuration,
       disk: disk,
       clock: clock,
       random: { random.withLock { UInt32(truncatingIfNeeded: $0.next()) } },
       node: 7,
       logger: logger
     )
+  }
+
+  private static func seesDirectWrites(_ disk: any Disk) -> Bool {
+    disk is CrashDisk || (disk as? FaultyDisk)?.seesDirectWrites == true
   }
 
   func path(_ name: String) -> String { store.tree + "/" + name }
@@ -89,8 +99,8 @@ final class StoreFixture {
 
   /// The node is gone without a word; another one starts on what it left.
   func restart(term: UInt64? = nil, role: Store.Role = .primary) throws {
-    store = try Self.open(directory, disk, clock)
-    vfs = try ShimVFS(store)
+    store = try Self.open(directory, disk, clock, configure)
+    vfs = try ShimVFS(store, recordsDirectWrites: Self.seesDirectWrites(disk))
     if role == .primary {
       try store.becomePrimary(Term(term ?? store.log.last.term.rawValue + 1))
     }

@@ -26,7 +26,11 @@ final class FaultyDisk: Disk {
   }
 
   private let disk = SystemDisk()
+  /// Whether what SQLite writes past the daemon is counted and fails as well.
+  let seesDirectWrites: Bool
   private let plan = Mutex(Plan())
+
+  init(seesDirectWrites: Bool = false) { self.seesDirectWrites = seesDirectWrites }
 
   func fail(
     _ operations: Set<Operation> = Set(Operation.allCases),
