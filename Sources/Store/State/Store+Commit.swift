@@ -25,7 +25,7 @@ extension Store {
       return Self.writeWAL(database, file, at: offset, bytes, &state)
     }
     if let result = inline ?? nil {
-      finish(database, result, durable: false, done: done)
+      finish(database, result, done: done)
       return
     }
     let copy = Array(bytes)
@@ -33,7 +33,7 @@ extension Store {
       let result = copy.withUnsafeBytes { raw in
         database.state.withLock { Self.writeWAL(database, file, at: offset, raw, &$0) }
       }
-      finish(database, result, durable: false, done: done)
+      finish(database, result, done: done)
     }
   }
 
@@ -55,7 +55,6 @@ extension Store {
   private func finish(
     _ database: Database,
     _ result: Result<LogIndex?, StoreError>,
-    durable: Bool,
     done: @escaping MountCompletion
   ) {
     switch result {
@@ -66,13 +65,8 @@ extension Store {
       )
       done(error)
     case .success(let entry):
-      guard let entry else { return done(nil) }
-      tellCommitted(database)
-      if durable {
-        log.sync(through: entry, done: done)
-      } else {
-        done(nil)
-      }
+      if entry != nil { tellCommitted(database) }
+      done(nil)
     }
   }
 
@@ -99,7 +93,17 @@ extension Store {
     }
   }
 
+  /// What is left to do once the transaction that a journal's end commits has been captured.
+  private enum JournalEnd {
+    case over(Result<LogIndex?, StoreError>)
+    /// The entry must be durable before the journal may go.
+    case afterSync(LogIndex)
+  }
+
   /// Ends a rollback journal by `operation`, after capturing the transaction it commits.
+  ///
+  /// Where SQLite wants the commit durable, the log is made so first: were the journal gone and the
+  /// entry lost after a crash, the main file would be ahead of its position, and nothing would tell.
   func endJournal(
     _ name: FileName,
     _ file: (any DiskFile)?,
@@ -108,22 +112,35 @@ extension Store {
   ) {
     let database = makeDatabase(name.database)
     let path = context.tree + "/" + name.path
-    @Sendable func end(_ state: inout DatabaseState) -> Result<LogIndex?, StoreError> {
+    @Sendable func end(_ state: inout DatabaseState) -> JournalEnd {
+      let synced = Self.takeSynced(&state)
       do throws(StoreError) {
-        var entry: LogIndex?
-        if let journal = try openJournal(file, path) {
-          entry = try database.captureJournal(journal, in: &state, database.recorder)
-        }
-        do throws(StoreError) {
+        guard let journal = try openJournal(file, path),
+          let entry = try database.captureJournal(journal, in: &state, database.recorder)
+        else {
           try operation()
-        } catch {
-          // The journal stays hot. SQLite then rolls back, and the end of that is captured as well:
-          // what it brings back differs from the log, and is no damage.
-          if entry != nil { state.uncompared = true }
-          throw error
+          return .over(.success(nil))
         }
-        return .success(entry)
-      } catch { return .failure(error) }
+        if synced { return .afterSync(entry) }
+        return .over(database.endCaptured(entry, &state, operation))
+      } catch { return .over(.failure(error)) }
+    }
+    @Sendable func go(on end: JournalEnd) {
+      switch end {
+      case .over(let result): finish(database, result, done: done)
+      case .afterSync(let entry):
+        log.sync(through: entry) { [self] error in
+          workers.async { [self] in
+            let result = database.state.withLock { state in
+              database.endCaptured(entry, &state) { () throws(StoreError) in
+                if let error { throw error }
+                try operation()
+              }
+            }
+            finish(database, result, done: done)
+          }
+        }
+      }
     }
     let isSmall: Bool
     if let file {
@@ -131,22 +148,9 @@ extension Store {
     } else {
       isSmall = ((try? context.disk.information(path)?.size) ?? .max) <= Self.inlineJournal
     }
-    let inline =
-      !isSmall
-      ? nil
-      : database.state.withLockIfAvailable { state in
-        (end(&state), Self.takeSynced(&state))
-      }
-    if let (result, synced) = inline {
-      finish(database, result, durable: synced, done: done)
-      return
-    }
-    workers.async { [self] in
-      let (result, synced) = database.state.withLock { state in
-        (end(&state), Self.takeSynced(&state))
-      }
-      finish(database, result, durable: synced, done: done)
-    }
+    let inline = !isSmall ? nil : database.state.withLockIfAvailable { end(&$0) }
+    if let inline { return go(on: inline) }
+    workers.async { go(on: database.state.withLock { end(&$0) }) }
   }
 
   private func openJournal(
@@ -158,9 +162,28 @@ extension Store {
   }
 
   /// Whether SQLite synced anything in the transaction that ends; then its commit must be durable.
-  private static func takeSynced(_ state: inout DatabaseState) -> Bool {
+  static func takeSynced(_ state: inout DatabaseState) -> Bool {
     defer { state.synced = false }
     return state.synced
+  }
+}
+
+extension Database {
+  /// Performs the operation that ends the journal of a transaction which the log has.
+  fileprivate func endCaptured(
+    _ entry: LogIndex,
+    _ state: inout DatabaseState,
+    _ operation: () throws(StoreError) -> Void
+  ) -> Result<LogIndex?, StoreError> {
+    do throws(StoreError) {
+      try operation()
+      return .success(entry)
+    } catch {
+      // The journal stays hot. SQLite then rolls back, and the end of that is captured as well: what
+      // it brings back differs from the log, and is no damage.
+      state.uncompared = true
+      return .failure(error)
+    }
   }
 }
 
