@@ -92,7 +92,7 @@ extension Store: MountBackend {
     case .wal where role == .primary:
       // Redo after a crash works from the log alone, so it is the log that must be durable.
       log.sync(through: log.last.index, done: done)
-    case .journal:
+    case .journal, .main:
       workers.async { [self] in
         done(
           StoreError.catching { () throws(StoreError) in
@@ -101,7 +101,7 @@ extension Store: MountBackend {
           }
         )
       }
-    case .main, .wal, .sharedMemory:
+    case .wal, .sharedMemory:
       workers.async {
         done(StoreError.catching { () throws(StoreError) in try file.file.sync() })
       }

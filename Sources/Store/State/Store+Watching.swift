@@ -62,6 +62,7 @@ extension Store {
   /// Records whatever in the main file differs from what the log knows.
   func compare(_ database: Database) {
     do throws(StoreError) {
+      var synced = false
       let entry = try database.state.withLock { state throws(StoreError) in
         if try database.isUnchanged(&state) {
           state.uncompared = false
@@ -70,11 +71,15 @@ extension Store {
         // What a dead writer left half done is not to be seen: the next client undoes it.
         if try database.hasHotJournal() { return LogIndex?.none }
         state.uncompared = true
+        synced = Self.takeSynced(&state)
         let entry = try database.captureAll(in: &state, database.recorder)
         state.uncompared = false
         return entry
       }
-      if entry != nil { tellCommitted(database) }
+      guard let entry else { return }
+      tellCommitted(database)
+      // What SQLite has made durable in the main file must be so in the log.
+      if synced { try log.syncAndWait(through: entry) }
     } catch {
       // The file is still not what the log knows, so that the next look tries again.
       context.logger.error(
