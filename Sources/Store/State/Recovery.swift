@@ -155,6 +155,8 @@ struct Recovery {
     }
     try removeFiles(entry.database)
     database.rename(to: target)
+    // With its new name it must not be taken for one that had that name before this entry.
+    database.state.withLock { $0.entry = entry.id.index }
     touched.insert(database.key)
   }
 
