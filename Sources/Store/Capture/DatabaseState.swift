@@ -11,6 +11,8 @@ struct DatabaseState: Sendable {
   /// Up to this entry the main file holds every change durably, and so do the page checksums on
   /// disk: redo after a crash begins behind it.
   var stable = LogIndex.zero
+  /// Whether the main file's name is durable as well, so that it is there when `stable` is read.
+  var isNamed = false
   /// Counts snapshots that took the place of what was before.
   var history = 0
 

@@ -40,6 +40,7 @@ extension Store {
       let path = database.path(suffix)
       if try context.disk.information(path) != nil { try context.disk.remove(path) }
     }
+    try context.syncParent(of: name)
     database.releaseDaemonLocks()
     try forget(database)
     tell(.dropped(name: name))
@@ -68,6 +69,7 @@ extension Store {
         try context.disk.rename(from, to: path + suffix)
       }
     }
+    for name in Set([database.name, target]) { try context.syncParent(of: name) }
     finishRename(database, to: target)
     return true
   }

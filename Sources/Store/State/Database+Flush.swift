@@ -53,6 +53,7 @@ extension Database {
       // The log first: what the files say must never be ahead of it.
       try log.syncAndWait(through: pending.record.entry)
       try pending.main?.sync()
+      if !pending.isNamed { try syncName(disk) }
       try write(pending, disk, directory)
     } catch {
       state.withLock { $0.checksums?.markDirty(pending.dirty) }
@@ -60,14 +61,26 @@ extension Database {
     }
     state.withLock { state in
       // A snapshot may have put another history in the place of the one that was written.
+      state.isNamed = state.isNamed || !pending.isRenaming
       if state.history == pending.history {
         state.stable = max(state.stable, pending.record.stable)
       }
     }
   }
 
+  /// Makes the main file's entry in its directory durable, and those of the directories above it.
+  private func syncName(_ disk: any Disk) throws(StoreError) {
+    var path = self.path()
+    while path.utf8.count > context.tree.utf8.count, let slash = path.lastIndex(of: "/") {
+      path = String(path[..<slash])
+      try disk.syncDirectory(path)
+    }
+  }
+
   private struct PendingFlush {
     var record: DatabaseRecord
+    var isNamed: Bool
+    var isRenaming: Bool
     var history: Int
     var main: (any DiskFile)?
     var dirty: Set<Int>
@@ -107,6 +120,8 @@ extension Database {
     )
     return PendingFlush(
       record: record,
+      isNamed: state.isNamed || name != nil,
+      isRenaming: name != nil,
       history: state.history,
       main: try database.mainFile(&state),
       dirty: dirty,

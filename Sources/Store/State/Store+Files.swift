@@ -116,6 +116,8 @@ extension Store {
       try log.syncAndWait(through: entry)
     }
     try context.disk.remove(context.tree + "/" + name)
+    // Redo will not remove it again once housekeeping has gone past the entry.
+    try context.syncParent(of: name)
     try forget(database)
     tell(.dropped(name: name))
   }
@@ -184,6 +186,10 @@ extension Store {
       throw error
     }
     for rename in renames { finishRename(rename.database, to: rename.name) }
+    if !renames.isEmpty {
+      // Redo will not rename it again once housekeeping has gone past the entry.
+      for name in Set([source, target]) { try context.syncParent(of: name) }
+    }
     if moved.isEmpty, FileName(target).role == .main { try adoptIfDatabase(target) }
   }
 
@@ -208,6 +214,7 @@ extension Store {
       state.databases[name] = database
     }
     database.rename(to: name)
+    database.state.withLock { $0.isNamed = false }
     context.locks.move(old, to: name)
     context.locks.move(old + "-shm", to: name + "-shm")
   }

@@ -47,6 +47,12 @@ package final class StoreContext: Sendable {
     self.log = log
     self.logger = logger
   }
+
+  /// Makes durable what has come to and gone from the directory of a path in the tree.
+  func syncParent(of name: String) throws(StoreError) {
+    let parent = name.lastIndex(of: "/").map { "/" + name[..<$0] } ?? ""
+    try disk.syncDirectory(tree + parent)
+  }
 }
 
 /// Where a store keeps what, and for how long.
