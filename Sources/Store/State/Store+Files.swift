@@ -111,14 +111,20 @@ extension Store {
   /// Removes a database: first from the log, so that a crash in between is finished from there.
   func drop(_ name: String) throws(StoreError) {
     guard let database = database(name) else { return }
+    var entry: LogIndex?
     if database.published.position.txid > .zero {
-      let entry = try log.append(.drop, database: name, bytes: [])
-      try log.syncAndWait(through: entry)
+      entry = try log.append(.drop, database: name, bytes: [])
     }
-    try context.disk.remove(context.tree + "/" + name)
-    // Redo will not remove it again once housekeeping has gone past the entry.
-    try context.syncParent(of: name)
-    try forget(database)
+    do throws(StoreError) {
+      if let entry { try log.syncAndWait(through: entry) }
+      try context.disk.remove(context.tree + "/" + name)
+      // Redo will not remove it again once housekeeping has gone past the entry.
+      try context.syncParent(of: name)
+      try forget(database)
+    } catch {
+      if let entry { database.fail(after: entry, error) }
+      throw error
+    }
     tell(.dropped(name: name))
   }
 
@@ -162,6 +168,7 @@ extension Store {
       throw StoreError(.exists, "\(target) exists")
     }
     if source == target { return }
+    for database in moved { try database.gather() }
     if replaced != nil, moved.isEmpty,
       database(source) == nil || database(source)?.published.position.txid == .zero
     {
@@ -217,5 +224,42 @@ extension Store {
     database.state.withLock { $0.isNamed = false }
     context.locks.move(old, to: name)
     context.locks.move(old + "-shm", to: name + "-shm")
+  }
+}
+
+extension Database {
+  /// The log says of this database what could not be done: it is left alone, and the next start, which
+  /// looks at the log from before that entry on, does it.
+  func fail(after entry: LogIndex, _ cause: StoreError) {
+    state.withLock { state in
+      state.failed = Self.lateFailure(name, cause)
+      state.entry = entry
+      publish(state)
+    }
+  }
+
+  /// Brings all of the database into its main file, since that is what gets another name.
+  ///
+  /// - Throws: when an unfinished transaction is to be undone first, as whoever opens it does.
+  func gather() throws(StoreError) {
+    if let failed = published.failed { throw failed }
+    guard try !hasHotJournal() else {
+      throw StoreError(
+        .busy,
+        "database \(name) has an unfinished transaction and cannot be renamed; open it once before"
+      )
+    }
+    // Who has it open has its write-ahead log under the old name.
+    guard !sharedMemoryLocks.isLocked(WALLock.deadManSwitch) else { return }
+    try context.log.syncAndWait(through: context.log.last.index)
+    try state.withLock { state throws(StoreError) in
+      guard let file = state.walFile, state.wal.header != nil else { return }
+      try checkpointAlone(in: &state)
+      try file.truncate(to: 0)
+      state.index = nil
+      state.wal.forget()
+      state.walFile = nil
+      walIsGone(&state)
+    }
   }
 }
