@@ -16,12 +16,16 @@ SET := short
 FILES :=
 HALITE := .build/debug/halite
 
+# Dice thrown for each crash of a disk, and applications killed in each journal mode.
+SEEDS := 10
+KILLS := 2000
+
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
 
-.PHONY: help up test conformance fuzz soak bench lint format build clean packages
+.PHONY: help up test conformance crash-test fuzz soak bench lint format build clean packages
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Start three nodes on this machine, to try Halite; Ctrl-C stops them.
 	@scripts/up.sh
@@ -44,6 +48,12 @@ soak: packages ## Three nodes under load and faults: make soak MINUTES=10.
 	  swift build -c release --product halite
 	python3 scripts/soak/soak.py $(MINUTES) \
 	  "$$(ls .build/release/halite .build/debug/halite 2>/dev/null | tail -1)"
+
+crash-test: packages ## Crash disks, daemons and applications for hours.
+	swift build --build-tests
+	swift build --product halite
+	HALITE_CRASH_SEEDS=$(SEEDS) HALITE_KILLS=$(KILLS) timeout --kill-after=30s 8h \
+	  swift test --skip-build --no-parallel --filter 'Crash|FaultTests'
 
 bench: packages ## Measure beside plain ext4.
 	swift build -c release --product halite

@@ -29,11 +29,35 @@ struct CrashTests {
     }
   }
 
-  @Test("The primary's daemon is killed", .timeLimit(.minutes(10)), arguments: ["wal", "truncate"])
+  /// How many applications die in each journal mode: `HALITE_KILLS`.
+  private static let kills =
+    ProcessInfo.processInfo.environment["HALITE_KILLS"].flatMap(Int.init) ?? 100
+  /// How many daemons do, where a short run has `few` of them.
+  private static func daemons(_ few: Int) -> Int { max(few, kills / 20) }
+
+  @Test(
+    "Applications are killed one after the other while others go on",
+    .timeLimit(.minutes(60)),
+    arguments: ["wal", "delete", "truncate", "persist"]
+  )
+  func applications(mode: String) async throws {
+    try await withCluster(replicas: 1) { _, nodes in
+      let result = try await Command.python(
+        "kills.py",
+        [nodes[0].mount + "/k.db", mode, "\(Self.kills)", "\(mode.utf8.count)"],
+        seconds: 60 + Self.kills
+      )
+      #expect(result.isSuccess, "\(result.output.suffix(1000))")
+      print("kills: \(mode): \(result.output)")
+      try await expectSameBytes("k.db", nodes)
+    }
+  }
+
+  @Test("The primary's daemon is killed", .timeLimit(.minutes(60)), arguments: ["wal", "truncate"])
   func primary(mode: String) async throws {
     try await withCluster(replicas: 1) { cluster, nodes in
       let notes = cluster.directory + "/notes"
-      for round in 0..<8 {
+      for round in 0..<Self.daemons(8) {
         _ = try await writeForAWhile(nodes[0], mode, notes, round) { node in
           try await node.crash()
         }
@@ -45,11 +69,11 @@ struct CrashTests {
     }
   }
 
-  @Test("A replica's daemon is killed", .timeLimit(.minutes(10)), arguments: ["wal", "delete"])
+  @Test("A replica's daemon is killed", .timeLimit(.minutes(60)), arguments: ["wal", "delete"])
   func replica(mode: String) async throws {
     try await withCluster(replicas: 1) { cluster, nodes in
       let notes = cluster.directory + "/notes"
-      for round in 0..<6 {
+      for round in 0..<Self.daemons(6) {
         _ = try await writeForAWhile(nodes[0], mode, notes, round) { _ in
           try await nodes[1].crash()
         }
