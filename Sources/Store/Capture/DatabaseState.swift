@@ -36,6 +36,11 @@ struct DatabaseState: Sendable {
 
   /// Whether SQLite asked for durability in the transaction under way (rollback journal).
   var synced = false
+  /// Whether the log has a transaction whose rollback journal is about to end: until it has, a crash
+  /// undoes it, and the log does it again.
+  var isEnding = false
+  /// Whether a rollback journal has ended and a crash could still bring it back.
+  var endedJournal = false
   /// Why nobody may look at the database.
   var failed: StoreError?
   /// Why it takes no transactions for now, although it can be read: the wal-index could not be brought to

@@ -29,13 +29,15 @@ struct TransactionRecorder {
   ///
   /// - Parameter places: pages that may have changed, ascending, without repeats, none above
   ///   `details.pages`, and all of those that are new.
-  /// - Returns: the entry that commits it, or nil when nothing differs from before.
+  /// - Returns: the entry that commits it, or nil when nothing differs from before or
+  ///   the log has the database's drop.
   func record(
     _ details: Details,
     _ places: [PagePlace],
     in state: inout DatabaseState,
     read: PageReader
   ) throws(StoreError) -> LogIndex? {
+    guard !state.dropped else { return nil }
     guard let txid = state.position.txid.next else {
       throw StoreError(.invalid, "database \(name) has used up all transaction numbers")
     }

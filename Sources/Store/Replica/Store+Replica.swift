@@ -24,8 +24,11 @@ extension Store {
   }
 
   /// The database was dropped on the primary.
+  ///
+  /// Blocks until the entry is durable here: no start may find the database gone and not know why.
   func applyDrop(_ entry: LogEntry) throws(StoreError) {
     guard let database = database(entry.database), !isPast(database, entry) else { return }
+    try log.syncAndWait(through: entry.id.index)
     try drop(database)
   }
 
@@ -35,24 +38,19 @@ extension Store {
   }
 
   private func drop(_ database: Database) throws(StoreError) {
-    let name = database.name
-    for suffix in ["", "-wal", "-shm"] {
-      let path = database.path(suffix)
-      if try context.disk.information(path) != nil { try context.disk.remove(path) }
-    }
-    try context.syncParent(of: name)
+    try erase(database, suffixes: ["", "-wal", "-shm"])
     database.releaseDaemonLocks()
-    try forget(database)
-    tell(.dropped(name: name))
+    tell(.dropped(name: database.name))
   }
 
-  /// The database was renamed on the primary.
+  /// The database was renamed on the primary. Blocks until the entry is durable here, as a drop does.
   ///
   /// - Returns: false where the new name is left without the database that it should have.
   func applyRename(_ entry: LogEntry) throws(StoreError) -> Bool {
     let target = String(decoding: entry.payload, as: UTF8.self)
     let isThere = self.database(target).map { isPast($0, entry) } ?? false
     guard let database = database(entry.database), !isPast(database, entry) else { return isThere }
+    try log.syncAndWait(through: entry.id.index)
     if isThere {
       try drop(database)
       return true

@@ -53,10 +53,18 @@ extension Database {
       // The log first: what the files say must never be ahead of it.
       try log.syncAndWait(through: pending.record.entry)
       try pending.main?.sync()
-      if !pending.isNamed { try syncName(disk) }
+      if !pending.isNamed {
+        try syncName(disk)
+      } else if pending.endedJournal {
+        try context.syncParent(of: self.name)
+      }
+      if pending.endedJournal { try disk.openForMapping(path("-journal"))?.sync() }
       try write(pending, disk, directory)
     } catch {
-      state.withLock { $0.checksums?.markDirty(pending.dirty) }
+      state.withLock { state in
+        state.checksums?.markDirty(pending.dirty)
+        state.endedJournal = state.endedJournal || pending.endedJournal
+      }
       throw error
     }
     state.withLock { state in
@@ -81,6 +89,8 @@ extension Database {
     var record: DatabaseRecord
     var isNamed: Bool
     var isRenaming: Bool
+    /// Whether a journal may come back that would undo what the record calls stable.
+    var endedJournal: Bool
     var history: Int
     var main: (any DiskFile)?
     var dirty: Set<Int>
@@ -93,7 +103,8 @@ extension Database {
     _ name: String?
   ) throws(StoreError) -> PendingFlush? {
     // After a late failure the files lack what the log has: redo must begin before that.
-    guard !state.dropped, state.failed == nil, state.unkept.isEmpty, let pageSize = state.pageSize,
+    guard !state.dropped, !state.isEnding, state.failed == nil, state.unkept.isEmpty,
+      let pageSize = state.pageSize,
       var checksums = state.checksums,
       state.backfilled > state.stable
     else { return nil }
@@ -118,10 +129,12 @@ extension Database {
       pageSize: UInt32(pageSize.bytes),
       pages: state.pages
     )
+    defer { state.endedJournal = false }
     return PendingFlush(
       record: record,
       isNamed: state.isNamed || name != nil,
       isRenaming: name != nil,
+      endedJournal: state.endedJournal,
       history: state.history,
       main: try database.mainFile(&state),
       dirty: dirty,

@@ -35,8 +35,6 @@ struct Recovery {
   private var touched: Set<UInt64> = []
   /// Databases of which the log holds something that cannot be read.
   private var broken: Set<UInt64> = []
-  /// The least entry up to which a database stands whose journal was played back.
-  private var undone = LogIndex.max
   /// Databases with a transaction that the crash interrupted.
   private var interrupted: Set<UInt64> = []
 
@@ -61,7 +59,7 @@ struct Recovery {
     for database in databases.values { try playBack(database) }
     let last = context.log.last.index
     let first = context.log.summary().first
-    let after = max(min(start, undone), LogIndex(first.rawValue &- 1))
+    let after = max(start, LogIndex(first.rawValue &- 1))
     try findNames(after, last)
     if after < last {
       var failure: StoreError?
@@ -126,12 +124,15 @@ struct Recovery {
   private mutating func redoDrop(_ entry: LogEntry) throws(StoreError) {
     let span = span(of: entry.database, at: LogIndex(entry.id.index.rawValue - 1))
     let database = holders[span]
-    if let database { databases[database.key] = nil }
+    if let database {
+      databases[database.key] = nil
+      // First what is remembered of it, as in `Store.erase`.
+      try removeRecord(database)
+    }
     // The file may be that of another one, which came to the name later and has a record.
     if !databases.values.contains(where: { $0.name == entry.database }) {
       try removeFiles(entry.database)
     }
-    if let database { try removeRecord(database) }
   }
 
   private mutating func redoRename(_ entry: LogEntry) throws(StoreError) {
@@ -203,12 +204,6 @@ struct Recovery {
     if try RollbackJournal(file, unsynced: true) != nil { interrupted.insert(database.key) }
     guard var journal = try RollbackJournal(file) else { return }
     try journal.playBack(into: try disk.open(database.path(), [.write]))
-    // The end of the journal may be what the crash lost: then it has undone the last transaction.
-    let before = database.state.withLock { state in
-      state.stable = min(state.stable, LogIndex(max(state.entry.rawValue, 1) - 1))
-      return state.stable
-    }
-    undone = min(undone, before)
   }
 
   private mutating func finish(_ database: Database, _ last: LogIndex) throws(StoreError) {
@@ -216,7 +211,7 @@ struct Recovery {
     // A journal stays, without being hot, until what it could not bring back has been looked at.
     let journal = try context.disk.openForMapping(database.path("-journal"))
     if interrupted.contains(database.key), let journal {
-      // What was undone and done again must not need the journal to be seen.
+      // What was played back must not need the journal any more.
       try context.disk.openIfPresent(database.path())?.sync()
       try journal.writeAll([UInt8](repeating: 0, count: 12), at: 0)
       try journal.sync()
@@ -337,5 +332,6 @@ struct Recovery {
     ] where try context.disk.information(path) != nil {
       try context.disk.remove(path)
     }
+    try context.disk.syncDirectory(context.stateDirectory)
   }
 }

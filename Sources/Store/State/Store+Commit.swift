@@ -119,9 +119,13 @@ extension Store {
           let entry = try database.captureJournal(journal, in: &state, database.recorder)
         else {
           try operation()
+          state.endedJournal = true
           return .over(.success(nil))
         }
-        if synced { return .afterSync(entry) }
+        if synced {
+          state.isEnding = true
+          return .afterSync(entry)
+        }
         return .over(database.endCaptured(entry, &state, operation))
       } catch { return .over(.failure(error)) }
     }
@@ -175,8 +179,10 @@ extension Database {
     _ state: inout DatabaseState,
     _ operation: () throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError> {
+    state.isEnding = false
     do throws(StoreError) {
       try operation()
+      state.endedJournal = true
       return .success(entry)
     } catch {
       // The journal stays hot. SQLite then rolls back, and the end of that is captured as well: what

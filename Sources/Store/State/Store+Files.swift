@@ -111,16 +111,17 @@ extension Store {
   /// Removes a database: first from the log, so that a crash in between is finished from there.
   func drop(_ name: String) throws(StoreError) {
     guard let database = database(name) else { return }
-    var entry: LogIndex?
-    if database.published.position.txid > .zero {
-      entry = try log.append(.drop, database: name, bytes: [])
+    let entry = try database.state.withLock { state throws(StoreError) -> LogIndex? in
+      guard state.position.txid > .zero else { return nil }
+      let entry = try log.append(.drop, database: name, bytes: [])
+      // Whoever is about to record something of it comes too late: behind the drop, a transaction
+      // would be one of the next database of that name.
+      state.dropped = true
+      return entry
     }
     do throws(StoreError) {
       if let entry { try log.syncAndWait(through: entry) }
-      try context.disk.remove(context.tree + "/" + name)
-      // Redo will not remove it again once housekeeping has gone past the entry.
-      try context.syncParent(of: name)
-      try forget(database)
+      try erase(database, suffixes: [""])
     } catch {
       if let entry { database.fail(after: entry, error) }
       throw error

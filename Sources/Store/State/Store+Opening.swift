@@ -162,7 +162,7 @@ extension Store {
     let index = allDatabases.reduce(last) { least, database in
       database.state.withLock { state in
         // A database whose last entry is stable has nothing behind it in the log.
-        state.entry <= state.stable || state.dropped ? least : min(least, state.stable)
+        state.entry <= state.stable ? least : min(least, state.stable)
       }
     }
     var bytes: [UInt8] = []

@@ -96,6 +96,26 @@ package final class Store: Sendable {
 
   /// Forgets a database whose files are gone, and removes what is remembered of it.
   func forget(_ database: Database) throws(StoreError) {
+    try removeRecord(of: database)
+    detach(database)
+  }
+
+  /// Removes the files of a database whose drop is durable in the log.
+  ///
+  /// What is remembered of it goes first: a start that finds the record and not the file then knows
+  /// that a rename did not come that far, and one that finds the file alone removes it.
+  func erase(_ database: Database, suffixes: [String]) throws(StoreError) {
+    database.state.withLock { $0.dropped = true }
+    try removeRecord(of: database)
+    for path in suffixes.map(database.path) where try context.disk.information(path) != nil {
+      try context.disk.remove(path)
+    }
+    // Redo will not remove them again once housekeeping has gone past the entry.
+    try context.syncParent(of: database.name)
+    detach(database)
+  }
+
+  private func detach(_ database: Database) {
     let name = database.name
     state.withLock { $0.databases[name] = nil }
     database.state.withLock { state in
@@ -106,6 +126,9 @@ package final class Store: Sendable {
     }
     context.locks.forget(name)
     context.locks.forget(name + "-shm")
+  }
+
+  private func removeRecord(of database: Database) throws(StoreError) {
     let directory = context.stateDirectory
     let disk = context.disk
     // A flush under way would write again what is removed here.
