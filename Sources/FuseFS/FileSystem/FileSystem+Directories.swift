@@ -4,7 +4,8 @@ internal import Store
 internal import Synchronization
 
 /// Listing directories. A listing is a snapshot taken when the directory was opened or rewound,
-/// so that what is added and removed meanwhile neither hides nor doubles other entries.
+/// so that what is added and removed meanwhile neither hides nor doubles other entries. What the node
+/// makes up (`.primary`, `x.db-pos`) is in none: programs copy and remove what they find listed.
 extension FileSystem {
   func openDirectory(_ request: FuseRequest, _ node: NodeID) {
     serve(request) { () throws(SystemCallError) in
@@ -12,7 +13,7 @@ extension FileSystem {
       let directory = OpenDirectory(
         node: node,
         descriptor: descriptor,
-        entries: try entries(node, descriptor)
+        entries: try BackingTree.list(descriptor.number)
       )
       let handle = state.withLock { state in
         let handle = state.nextNumber()
@@ -28,24 +29,6 @@ extension FileSystem {
   func releaseDirectory(_ request: FuseRequest, handle: UInt64) {
     state.withLock { $0.directories[handle] = nil }
     request.succeed()
-  }
-
-  private func entries(
-    _ node: NodeID,
-    _ descriptor: DirectoryDescriptor
-  ) throws(SystemCallError) -> [DirectoryEntry] {
-    let path = try self.path(node)
-    let virtual = backend.virtualNames(in: path)
-    let made = Set(virtual)
-    return try BackingTree.list(descriptor.number).filter { !made.contains($0.name) }
-      + virtual.map { name in
-        DirectoryEntry(
-          name: name,
-          inode: Self.virtualInode(path.isEmpty ? name : "\(path)/\(name)"),
-          format: S_IFREG,
-          isVirtual: true
-        )
-      }
   }
 
   /// - Parameter plus: whether the kernel wants each entry looked up, too.
@@ -81,7 +64,7 @@ extension FileSystem {
     let fresh = OpenDirectory(
       node: directory.node,
       descriptor: directory.descriptor,
-      entries: try entries(directory.node, directory.descriptor)
+      entries: try BackingTree.list(directory.descriptor.number)
     )
     _ = fresh.hasBeenRead.exchange(true, ordering: .relaxed)
     state.withLock { $0.directories[handle] = fresh }
@@ -108,17 +91,8 @@ extension FileSystem {
       )
     }
     let place = path.isEmpty ? entry.name : "\(path)/\(entry.name)"
-    let node: NodeID
-    let attributes: FileAttributes
-    if entry.isVirtual {
-      guard let file = backend.virtualFile(place) else { return true }
-      attributes = Self.attributes(file, place)
-      node = state.withLock { $0.inodes.lookUp(virtual: place, parent, entry.name) }
-    } else {
-      guard let found = try? tree.attributes(place) else { return true }
-      attributes = found
-      node = state.withLock { $0.inodes.lookUp(found.identity, parent, entry.name) }
-    }
+    guard let attributes = try? tree.attributes(place) else { return true }
+    let node = state.withLock { $0.inodes.lookUp(attributes.identity, parent, entry.name) }
     guard request.append(entry.name, node: node, attributes, next: next, to: &buffer) else {
       forget(node, 1)
       return false

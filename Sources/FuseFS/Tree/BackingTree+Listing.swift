@@ -8,8 +8,6 @@ struct DirectoryEntry: Sendable {
   var inode: UInt64
   /// The file type as the format bits of a mode; zero when unknown.
   var format: UInt32
-  /// Whether the node makes the file up.
-  var isVirtual = false
 }
 
 /// An open directory; closed when the last reference goes.

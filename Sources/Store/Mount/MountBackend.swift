@@ -56,10 +56,9 @@ package protocol MountBackend: AnyObject, Sendable {
   /// The lock table of a file; the same object for as long as the file exists under that name.
   func locks(of name: FileName) -> FileLocks
 
-  /// A read-only file that the node makes up (`.primary`, `.lag`, `<db>-pos`), or nil.
+  /// A read-only file that the node makes up (`.primary`, `.lag`, `<db>-pos`), or nil. No listing
+  /// shows it.
   func virtualFile(_ path: String) -> VirtualFile?
-  /// The names of such files in a directory ("" is the root), without those hidden from listings.
-  func virtualNames(in directory: String) -> [String]
 }
 
 /// Nil is success.

@@ -21,18 +21,6 @@ extension Store {
     }
   }
 
-  package func virtualNames(in directory: String) -> [String] {
-    let prefix = directory.isEmpty ? "" : directory + "/"
-    var names: [String] = []
-    for database in allDatabases where database.published.position.txid > .zero {
-      let name = database.name
-      guard name.hasPrefix(prefix) else { continue }
-      let rest = name.dropFirst(prefix.count)
-      if !rest.contains("/") { names.append(rest + "-pos") }
-    }
-    return names
-  }
-
   private func primaryFile() -> VirtualFile? {
     guard role == .replica, let primary = standing.primary else { return nil }
     return VirtualFile(

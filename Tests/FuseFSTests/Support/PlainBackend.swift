@@ -156,11 +156,6 @@ final class PlainBackend: MountBackend {
 
   func virtualFile(_ path: String) -> VirtualFile? { virtual.withLock { $0[path] } }
 
-  func virtualNames(in directory: String) -> [String] {
-    guard directory.isEmpty else { return [] }
-    return virtual.withLock { $0.keys.filter { !$0.contains("/") }.sorted() }
-  }
-
   private func complete(_ done: MountCompletion, _ body: () throws(StoreError) -> Void) {
     do throws(StoreError) {
       try body()

@@ -71,7 +71,6 @@ struct WALCaptureTests {
       }
     }
     func virtualFile(_ path: String) -> VirtualFile? { nil }
-    func virtualNames(in directory: String) -> [String] { [] }
   }
 
   /// The writes to a log in which pages were rewritten, transactions undone and the log begun anew.
