@@ -14,7 +14,13 @@ extension Database {
     _ recorder: TransactionRecorder
   ) throws(StoreError) -> LogIndex? {
     if let stalled = state.stalled { throw stalled }
-    if state.walFile !== file { adopt(file, in: &state) }
+    if state.walFile !== file {
+      guard try isOurLog(file, state) else {
+        try file.write(bytes, at: offset)
+        return nil
+      }
+      adopt(file, in: &state)
+    }
     let before = state.wal.header
     let mark = state.wal.mark
     var logged: LogIndex?
@@ -55,52 +61,6 @@ extension Database {
     return logged
   }
 
-  /// Captures frames that a writer has published in the wal-index although their checksums do not
-  /// make a valid chain.
-  ///
-  /// SQLite up to 3.50 leaves such frames when a savepoint is rolled back that had overwritten frames
-  /// of its own transaction (sqlite.org/forum/forumpost/b490f726db). Its own recovery would lose the
-  /// transaction, yet readers see it, so it is recorded as soon as the writer lets go of the log.
-  func capturePublished(
-    _ published: WALIndex.Header,
-    _ wal: WALHeader,
-    _ file: any DiskFile,
-    in state: inout DatabaseState,
-    _ recorder: TransactionRecorder
-  ) throws(StoreError) -> LogIndex? {
-    let pages = try pageNumbers((state.wal.frames + 1)...published.frames, wal, file)
-    let end = wal.offset(ofFrame: published.frames + 1)
-    let transaction = WALCapture.Transaction(
-      pages: pages,
-      offset: state.wal.captured,
-      end: end,
-      commit: published.pages,
-      header: wal
-    )
-    let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
-    let entry = try record(transaction, file, at: 0, nothing, in: &state, recorder)
-    state.wal.adopt(wal, end: end, sum: published.sum)
-    publish(state, isWAL: true, milliseconds: recorder.milliseconds)
-    return entry
-  }
-
-  /// The pages that frames hold, by their headers.
-  func pageNumbers(
-    _ frames: ClosedRange<UInt32>,
-    _ wal: WALHeader,
-    _ file: any DiskFile
-  ) throws(StoreError) -> [UInt32] {
-    var pages: [UInt32] = []
-    for frame in frames {
-      let bytes = try file.readBytes(4, at: wal.offset(ofFrame: frame))
-      guard bytes.count == 4 else {
-        throw StoreError(.corrupt, "the write-ahead log of database \(name) ends too early")
-      }
-      pages.append(bytes.withUnsafeBytes { $0.bigEndian(UInt32.self, at: 0) })
-    }
-    return pages
-  }
-
   /// Captures what a writer that is gone has left as a valid chain behind the last captured frame:
   /// the next connection's recovery would take it for committed.
   func captureDangling(
@@ -131,6 +91,20 @@ extension Database {
         + "completed from the log once the disk works, at the latest when the node is restarted",
       cause: cause
     )
+  }
+
+  /// Whether writes to this file are writes to the database: not where it has been removed
+  /// and somebody still has it open, nor where there is no database that it could be the log of, as
+  /// when files are copied one by one. SQLite would ignore such a log, too.
+  private func isOurLog(
+    _ file: any DiskFile,
+    _ state: borrowing DatabaseState
+  ) throws(StoreError) -> Bool {
+    guard let present = try context.disk.information(path("-wal")) else { return false }
+    let this = try file.information()
+    guard present.inode == this.inode, present.device == this.device else { return false }
+    if state.position.txid > .zero { return true }
+    return (try context.disk.information(path())?.size ?? 0) > 0
   }
 
   /// The daemon sees this file for the first time: what is in it has been captured, for at
@@ -174,7 +148,7 @@ extension Database {
     return try result.get()
   }
 
-  private func record(
+  func record(
     _ transaction: WALCapture.Transaction,
     _ file: any DiskFile,
     at offset: Int64,
@@ -209,7 +183,7 @@ extension Database {
       }
       try page.withPage(pageSize) { buffer throws(StoreError) in
         if let at = place.offset {
-          try file.readWhole(buffer, at: at)
+          try file.readWhole(buffer, at: at, asWritten: bytes, at: offset)
         } else {
           try main?.readPadded(buffer, at: place.page.offset(pageSize))
         }
@@ -302,6 +276,29 @@ extension DiskFile {
   func readWhole(_ buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(StoreError) {
     guard try read(into: buffer, at: offset) == buffer.count else {
       throw StoreError(.corrupt, "a file ends before byte \(offset + Int64(buffer.count))")
+    }
+  }
+
+  /// Fills the buffer with what the file holds once `bytes` are written at `start`, or throws: a
+  /// page may be written in two parts, with the sync between them.
+  func readWhole(
+    _ buffer: UnsafeMutableRawBufferPointer,
+    at offset: Int64,
+    asWritten bytes: UnsafeRawBufferPointer,
+    at start: Int64
+  ) throws(StoreError) {
+    let end = offset + Int64(buffer.count)
+    let low = min(max(start, offset), end)
+    let high = max(min(start + Int64(bytes.count), end), low)
+    if low > offset {
+      try readWhole(.init(rebasing: buffer[..<Int(low - offset)]), at: offset)
+    }
+    if high > low {
+      let part = UnsafeRawBufferPointer(rebasing: bytes[Int(low - start)..<Int(high - start)])
+      UnsafeMutableRawBufferPointer(rebasing: buffer[Int(low - offset)...]).copyMemory(from: part)
+    }
+    if end > high {
+      try readWhole(.init(rebasing: buffer[Int(high - offset)...]), at: high)
     }
   }
 

@@ -100,6 +100,11 @@ struct WALHeader: Equatable, Sendable {
     else { return nil }
   }
 
+  /// The header of a file, or nil where it has none.
+  static func read(_ file: any DiskFile) throws(StoreError) -> WALHeader? {
+    try file.readBytes(bytes, at: 0).withUnsafeBytes { WALHeader($0) }
+  }
+
   /// A header for a log of our own.
   init(pageSize: PageSize, sequence: UInt32, salt1: UInt32, salt2: UInt32) {
     // The machine's own order, as SQLite does.

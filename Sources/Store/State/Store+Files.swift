@@ -27,11 +27,11 @@ extension Store {
     case .journal where size == 0 && role == .primary:
       endJournal(name, target, done: done, operation: cut)
     case .wal:
-      change(name.database, done: done) { (database, state) throws(StoreError) in
+      changeLog(name.database, done: done) { (database, state) throws(StoreError) in
         try cut()
+        guard state.wal.header != nil else { return nil }
         state.wal.truncated(to: size)
-        // A checkpoint that cuts the log to nothing has moved all of it.
-        if state.wal.header == nil { database.walIsGone(&state) }
+        return state.wal.header == nil ? try database.logEnded(&state) : nil
       }
     case .sharedMemory:
       // The daemon's mapping goes first: touching a page past the end of the file is fatal.
@@ -78,6 +78,25 @@ extension Store {
     workers.async { answer(database.state.withLock { run(&$0) }) }
   }
 
+  /// Changes a write-ahead log on a worker, since that can record a transaction.
+  private func changeLog(
+    _ name: String,
+    done: @escaping MountCompletion,
+    _ body: @escaping @Sendable (Database, inout DatabaseState) throws(StoreError) -> LogIndex?
+  ) {
+    let database = makeDatabase(name)
+    workers.async { [self] in
+      done(
+        StoreError.catching { () throws(StoreError) in
+          let entry = try database.state.withLock { state throws(StoreError) in
+            try body(database, &state)
+          }
+          if entry != nil { tellCommitted(database) }
+        }
+      )
+    }
+  }
+
   package func remove(_ name: FileName, done: @escaping MountCompletion) {
     let path = context.tree + "/" + name.path
     let disk = context.disk
@@ -87,12 +106,11 @@ extension Store {
     case .journal where role == .primary:
       endJournal(name, nil, done: done) { () throws(StoreError) in try disk.remove(path) }
     case .wal where database(name.database) != nil:
-      change(name.database, done: done) { (database, state) throws(StoreError) in
+      changeLog(name.database, done: done) { (database, state) throws(StoreError) in
         try disk.remove(path)
-        // Only the last connection removes it, after moving all of it into the main file.
         state.wal.forget()
         state.walFile = nil
-        database.walIsGone(&state)
+        return try database.logEnded(&state)
       }
     case .sharedMemory where database(name.database) != nil:
       change(name.database, done: done) { (_, state) throws(StoreError) in
@@ -260,7 +278,7 @@ extension Database {
       state.index = nil
       state.wal.forget()
       state.walFile = nil
-      walIsGone(&state)
+      _ = try logEnded(&state)
     }
   }
 }

@@ -13,7 +13,9 @@ extension Store {
       guard let self, let database else { return proceed() }
       writerLeaves(database, proceed)
     }
-    database.mainLocks.setObserver(ranges: [MainLock.shared]) {
+    // Any lock of the main file, for where SQLite puts its locks can be changed at run time
+    // (SQLITE_TESTCTRL_PENDING_BYTE).
+    database.mainLocks.setObserver(ranges: [LockRange(0, .max)]) {
       [weak self, weak database]
       _,
       proceed in
@@ -43,7 +45,7 @@ extension Store {
     }
   }
 
-  /// An EXCLUSIVE lock on the main file is about to be free.
+  /// An exclusive lock on the main file is about to be free.
   ///
   /// After a commit with a journal the file is as it was when that was captured. Where it is not
   /// (`journal_mode` MEMORY and OFF have no journal to capture), its pages are compared.
@@ -115,6 +117,10 @@ extension Store {
     let database = makeDatabase(name)
     // As a reader: what a writer has half done is not to be seen.
     database.withSharedLock { compare(database) }
+    let entry = try database.state.withLock { state throws(StoreError) in
+      try database.captureFoundLog(in: &state)
+    }
+    if entry != nil { tellCommitted(database) }
   }
 
   /// Another file, which was called `source`, has come to stand under a database's name: the
@@ -236,13 +242,6 @@ extension Database {
     return try RollbackJournal(file) != nil
   }
 
-  /// All of the write-ahead log is in the main file, and the log holds nothing any more.
-  func walIsGone(_ state: inout DatabaseState) {
-    state.walPages.removeAll()
-    state.backfilled = state.entry
-    state.known = try? mainFile(&state).information()
-  }
-
   /// Performs `body` while the daemon has a SHARED lock, once writers let it.
   func withSharedLock(_ body: () -> Void) {
     // One after the other, for all of them have the daemon's one lock.
@@ -269,68 +268,5 @@ extension Database {
       size >= SharedMemory.regionBytes
     else { return false }
     return index.frames == state.wal.frames
-  }
-
-  /// Makes the wal-index and the captured transactions agree, while the writer still has its lock.
-  ///
-  /// Where the writer died, or saw a late error, between the commit frame and the wal-index, the index
-  /// does not show a transaction that the log has. The next writer would write over its frames, so
-  /// the index is rolled forward. Where it shows frames that no valid chain led to, they are captured.
-  ///
-  /// - Returns: the entry of a transaction that was captured here.
-  ///
-  /// - Parameter mapped: the index, where it was not mapped before.
-  func reconcile(_ state: inout DatabaseState, mapped: WALIndex?) -> LogIndex? {
-    // Where the files could not follow the log there is nothing to show.
-    guard state.failed == nil, let wal = state.wal.header, let file = state.walFile else {
-      return nil
-    }
-    state.stalled = nil
-    var captured: LogIndex?
-    do throws(StoreError) {
-      captured = try captureDangling(in: &state, recorder)
-      if state.index == nil { state.index = mapped }
-      guard let index = state.index, !agreesWithIndex(state), let header = try index.header(),
-        header.salt1 == wal.salt1, header.salt2 == wal.salt2
-      else { return captured }
-      if header.frames > state.wal.frames {
-        return try capturePublished(header, wal, file, in: &state, recorder)
-      }
-      if header.frames < state.wal.frames { try rollForward(index, header, wal, file, &state) }
-    } catch {
-      state.stalled = Database.lateFailure(name, error)
-      publish(state)
-      context.logger.error(
-        "the wal-index of a database could not be brought to the log; it is tried again",
-        metadata: ["database": "\(name)", "error": "\(error)"]
-      )
-    }
-    return captured
-  }
-
-  private func rollForward(
-    _ index: WALIndex,
-    _ header: WALIndex.Header,
-    _ wal: WALHeader,
-    _ file: any DiskFile,
-    _ state: inout DatabaseState
-  ) throws(StoreError) {
-    let pages = try pageNumbers((header.frames + 1)...state.wal.frames, wal, file)
-    try index.append(pages, after: header.frames)
-    index.publish(
-      WALIndex.Header(
-        bigEndianSums: wal.bigEndianSums,
-        pageSize: wal.pageSize,
-        frames: state.wal.frames,
-        pages: state.pages,
-        sum: state.wal.lastSum,
-        salt1: wal.salt1,
-        salt2: wal.salt2
-      )
-    )
-    context.logger.notice(
-      "completed a transaction whose writer ended before it could publish it",
-      metadata: ["database": "\(name)"]
-    )
   }
 }

@@ -1,0 +1,247 @@
+import LTX
+
+// What the wal-index says of a write-ahead log, where it is not what was captured.
+
+extension Database {
+  /// Captures frames that a writer has published in the wal-index although their checksums do not
+  /// make a valid chain.
+  ///
+  /// SQLite up to 3.50 leaves such frames when a savepoint is rolled back that had overwritten frames
+  /// of its own transaction (sqlite.org/forum/forumpost/b490f726db). Its own recovery would lose the
+  /// transaction, yet readers see it, so it is recorded as soon as the writer lets go of the log.
+  func capturePublished(
+    _ published: WALIndex.Header,
+    _ wal: WALHeader,
+    _ file: any DiskFile,
+    in state: inout DatabaseState,
+    _ recorder: TransactionRecorder
+  ) throws(StoreError) -> LogIndex? {
+    guard let pages = try pageNumbers((state.wal.frames + 1)...published.frames, wal, file) else {
+      return nil
+    }
+    let end = wal.offset(ofFrame: published.frames + 1)
+    let transaction = WALCapture.Transaction(
+      pages: pages,
+      offset: state.wal.captured,
+      end: end,
+      commit: published.pages,
+      header: wal
+    )
+    let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+    let entry = try record(transaction, file, at: 0, nothing, in: &state, recorder)
+    state.wal.adopt(wal, end: end, sum: published.sum)
+    publish(state, isWAL: true, milliseconds: recorder.milliseconds)
+    return entry
+  }
+
+  /// The pages that frames hold, by their headers; nil where the file does not hold these frames.
+  ///
+  /// The index may show frames that are not there: of a writer that died with the machine it wrote
+  /// to, or that only played that it did. The next to open the database finds out.
+  func pageNumbers(
+    _ frames: ClosedRange<UInt32>,
+    _ wal: WALHeader,
+    _ file: any DiskFile
+  ) throws(StoreError) -> [UInt32]? {
+    let end = wal.offset(ofFrame: frames.upperBound) + wal.frameBytes
+    guard try file.information().size >= end else { return nil }
+    var pages: [UInt32] = []
+    for frame in frames {
+      let bytes = try file.readBytes(WALFrame.headerBytes, at: wal.offset(ofFrame: frame))
+      guard bytes.count == WALFrame.headerBytes else { return nil }
+      let head = bytes.withUnsafeBytes { WALFrame($0) }
+      guard head.page > 0, head.salt1 == wal.salt1, head.salt2 == wal.salt2 else { return nil }
+      pages.append(head.page)
+    }
+    return pages
+  }
+
+  /// Whether captured frames behind `first` are in the file as they were captured.
+  private func areIntact(
+    after first: WALIndex.Header,
+    through last: UInt32,
+    _ wal: WALHeader,
+    _ file: any DiskFile
+  ) throws(StoreError) -> Bool {
+    var sum = first.sum
+    guard first.frames < last else { return true }
+    for number in (first.frames + 1)...last {
+      let bytes = try file.readBytes(Int(wal.frameBytes), at: wal.offset(ofFrame: number))
+      guard bytes.count == Int(wal.frameBytes) else { return false }
+      let next = bytes.withUnsafeBytes { raw -> WALSum? in
+        let frame = WALFrame(raw)
+        let head = UnsafeRawBufferPointer(rebasing: raw[..<WALFrame.headerBytes])
+        let page = UnsafeRawBufferPointer(rebasing: raw[WALFrame.headerBytes...])
+        return frame.follows(sum, in: wal, header: head, content: page) ? frame.sum : nil
+      }
+      guard let next else { return false }
+      sum = next
+    }
+    return true
+  }
+
+  /// Makes the wal-index and the captured transactions agree, while the writer still has its lock.
+  ///
+  /// Where the writer died, or saw a late error, between the commit frame and the wal-index, the index
+  /// does not show a transaction that the log has. The next writer would write over its frames, so
+  /// the index is rolled forward. Where it shows frames that no valid chain led to, they are captured.
+  /// Where the file was changed by something other than SQLite, what SQLite made of it counts.
+  ///
+  /// - Parameter mapped: the index, where it was not mapped before.
+  /// - Returns: the entry of a transaction that was captured here.
+  func reconcile(_ state: inout DatabaseState, mapped: WALIndex?) -> LogIndex? {
+    // Where the files could not follow the log there is nothing to show.
+    guard state.failed == nil else { return nil }
+    state.stalled = nil
+    var captured: LogIndex?
+    do throws(StoreError) {
+      captured = try captureDangling(in: &state, recorder)
+      if state.index == nil { state.index = mapped }
+      guard let index = state.index, !agreesWithIndex(state), let header = try index.header() else {
+        return captured
+      }
+      guard let wal = state.wal.header, let file = state.walFile else {
+        return header.frames > 0 ? try captureShown(header, in: &state) : captured
+      }
+      guard header.salt1 == wal.salt1, header.salt2 == wal.salt2 else { return captured }
+      if header.frames > state.wal.frames {
+        return try capturePublished(header, wal, file, in: &state, recorder) ?? captured
+      }
+      guard try areIntact(after: header, through: state.wal.frames, wal, file) else {
+        return try captureShown(header, in: &state) ?? captured
+      }
+      try rollForward(index, header, wal, file, &state)
+    } catch {
+      state.stalled = Database.lateFailure(name, error)
+      publish(state)
+      context.logger.error(
+        "the wal-index of a database could not be brought to the log; it is tried again",
+        metadata: ["database": "\(name)", "error": "\(error)"]
+      )
+    }
+    return captured
+  }
+
+  private func rollForward(
+    _ index: WALIndex,
+    _ header: WALIndex.Header,
+    _ wal: WALHeader,
+    _ file: any DiskFile,
+    _ state: inout DatabaseState
+  ) throws(StoreError) {
+    let frames = (header.frames + 1)...state.wal.frames
+    guard let pages = try pageNumbers(frames, wal, file) else { return }
+    try index.append(pages, after: header.frames)
+    index.publish(
+      WALIndex.Header(
+        bigEndianSums: wal.bigEndianSums,
+        pageSize: wal.pageSize,
+        frames: state.wal.frames,
+        pages: state.pages,
+        sum: state.wal.lastSum,
+        salt1: wal.salt1,
+        salt2: wal.salt2
+      )
+    )
+    context.logger.notice(
+      "completed a transaction whose writer ended before it could publish it",
+      metadata: ["database": "\(name)"]
+    )
+  }
+
+  /// Records the database as main file and wal-index show it, comparing every page: the
+  /// write-ahead log came or was changed without SQLite, which has read it since.
+  private func captureShown(
+    _ header: WALIndex.Header,
+    in state: inout DatabaseState
+  ) throws(StoreError) -> LogIndex? {
+    guard let file = try context.disk.openIfPresent(path("-wal")),
+      let wal = try WALHeader.read(file), wal.salt1 == header.salt1, wal.salt2 == header.salt2
+    else { return nil }
+    var pages: [UInt32] = []
+    if header.frames > 0 {
+      guard let found = try pageNumbers(1...header.frames, wal, file) else { return nil }
+      pages = found
+    }
+    state.walFile = file
+    state.walPages.removeAll(keepingCapacity: true)
+    for (frame, page) in pages.enumerated() {
+      state.walPages[page] = wal.offset(ofFrame: UInt32(frame + 1)) + Int64(WALFrame.headerBytes)
+    }
+    state.wal.adopt(wal, end: wal.offset(ofFrame: header.frames + 1), sum: header.sum)
+    let entry = try captureMerged(wal.pageSize, header.pages, file, in: &state)
+    publish(state, isWAL: true, milliseconds: recorder.milliseconds)
+    return entry
+  }
+
+  /// Compares every page, from the write-ahead log where that has it and else from the main file.
+  private func captureMerged(
+    _ pageSize: PageSize,
+    _ pages: UInt32,
+    _ log: any DiskFile,
+    in state: inout DatabaseState
+  ) throws(StoreError) -> LogIndex? {
+    guard pages > 0 else { return nil }
+    let main = try mainFile(&state)
+    let places = (1...pages).map { number in
+      PagePlace(page: PageNumber(number), offset: state.walPages[number])
+    }
+    let details = TransactionRecorder.Details(pageSize: pageSize, pages: pages, wal: nil)
+    var page = state.scratch.takeFrame()
+    defer { state.scratch.frame = page }
+    return try recorder.record(details, places, in: &state) { place, use throws(StoreError) in
+      try page.withPage(pageSize) { buffer throws(StoreError) in
+        if let at = place.offset {
+          try log.readWhole(buffer, at: at)
+        } else {
+          try main.readPadded(buffer, at: place.page.offset(pageSize))
+        }
+        try use(UnsafeRawBufferPointer(buffer))
+      }
+    }
+  }
+
+  /// Takes up a write-ahead log that lay there before its database did: what is committed in it is
+  /// what the next connection's recovery finds.
+  func captureFoundLog(in state: inout DatabaseState) throws(StoreError) -> LogIndex? {
+    guard state.walFile == nil, state.position.txid > .zero,
+      let file = try context.disk.openIfPresent(path("-wal")),
+      let wal = try WALHeader.read(file), wal.pageSize == state.pageSize
+    else { return nil }
+    state.walFile = file
+    state.wal.adopt(wal, end: Int64(WALHeader.bytes), sum: wal.sum)
+    state.wal.trustFile()
+    return try captureDangling(in: &state, recorder)
+  }
+
+  /// The write-ahead log is gone or empty. After a checkpoint the main file has all of it; where
+  /// something else than SQLite took it away, the main file is what is left.
+  func logEnded(_ state: inout DatabaseState) throws(StoreError) -> LogIndex? {
+    let main = try context.disk.information(path()) == nil ? nil : try mainFile(&state)
+    guard let main, let pageSize = state.pageSize, !state.dropped,
+      state.failed == nil
+    else {
+      state.walPages.removeAll()
+      return nil
+    }
+    var buffer = state.scratch.takeFrame()
+    defer { state.scratch.frame = buffer }
+    var isWhole = true
+    for number in state.walPages.keys where isWhole && number <= state.pages {
+      let page = PageNumber(number)
+      try buffer.withPage(pageSize) { bytes throws(StoreError) in
+        try main.readPadded(bytes, at: page.offset(pageSize))
+        let found = PageDigest(page, UnsafeRawBufferPointer(bytes)).checksum
+        isWhole = found == state.checksums?[page]
+      }
+    }
+    state.walPages.removeAll()
+    state.backfilled = state.entry
+    if isWhole {
+      state.known = try main.information()
+      return nil
+    }
+    state.known = nil
+    return try captureAll(in: &state, recorder)
+  }
+}

@@ -1,0 +1,119 @@
+import Foundation
+import LTX
+import Testing
+
+@testable import Store
+
+/// Databases whose write-ahead log is brought by something other than SQLite.
+@Suite(.timeLimit(.minutes(15)))
+struct CopiedLogTests {
+  /// Main file and write-ahead log of a database with both, while its connection is open.
+  private func make(_ fixture: StoreFixture) throws -> (main: [UInt8], wal: [UInt8]) {
+    let connection = try fixture.connect("a.db")
+    try connection.run("PRAGMA page_size=1024; PRAGMA journal_mode=wal; CREATE TABLE t(a)")
+    try connection.run("PRAGMA wal_checkpoint; INSERT INTO t VALUES (1)")
+    for row in 0..<30 { try connection.run("INSERT INTO t VALUES (hex(zeroblob(\(row * 50))))") }
+    return (
+      try bytes(ofFile: fixture.path("a.db")), try bytes(ofFile: fixture.path("a.db-wal"))
+    )
+  }
+
+  /// Writes a file as `cp` does, in blocks.
+  private func copy(
+    _ bytes: [UInt8],
+    to name: String,
+    _ fixture: StoreFixture,
+    block: Int = 4096
+  ) throws {
+    let file = try fixture.store.open(FileName(name), [.write, .create, .truncate])
+    for start in stride(from: 0, to: bytes.count, by: block) {
+      let part = Array(bytes[start..<min(start + block, bytes.count)])
+      try part.withUnsafeBytes { raw in
+        try completing { fixture.store.write(file, at: Int64(start), raw, done: $0) }
+      }
+    }
+    try completing { fixture.store.close(file, wrote: true, done: $0) }
+  }
+
+  /// The blocks of a copy end in the midst of pages.
+  @Test(arguments: [100, 1000, 4096, 65_536])
+  func logBehindItsDatabase(block: Int) throws {
+    let fixture = try StoreFixture()
+    let (main, wal) = try make(fixture)
+    try copy(main, to: "b.db", fixture)
+    try copy(wal, to: "b.db-wal", fixture, block: block)
+    try fixture.check("b.db", "cp")
+    let connection = try fixture.connect("b.db")
+    #expect(try connection.number("SELECT count(*) FROM t") == 31)
+    try connection.run("INSERT INTO t VALUES (1)")
+    try fixture.check("b.db", "a transaction after cp")
+    connection.close()
+    try fixture.check("b.db", "close")
+  }
+
+  /// The log comes before its database does.
+  @Test func logBeforeItsDatabase() throws {
+    let fixture = try StoreFixture()
+    let (main, wal) = try make(fixture)
+    try copy(wal, to: "b.db-wal", fixture)
+    #expect(fixture.store.databases().map(\.name) == ["a.db"])
+    try copy(main, to: "b.db", fixture)
+    try fixture.check("b.db", "cp")
+    let connection = try fixture.connect("b.db")
+    #expect(try connection.number("SELECT count(*) FROM t") == 31)
+    try connection.run("INSERT INTO t VALUES (1)")
+    try fixture.check("b.db", "a transaction after cp")
+  }
+
+  /// Somebody still writes to a log that has been removed.
+  @Test func removedLog() throws {
+    let fixture = try StoreFixture()
+    let (main, wal) = try make(fixture)
+    let file = try fixture.store.open(FileName("b.db-wal"), [.write, .create])
+    try completing { fixture.store.remove(FileName("b.db-wal"), done: $0) }
+    try copy(main, to: "b.db", fixture)
+    let before = fixture.position("b.db")
+    try wal.withUnsafeBytes { raw in
+      try completing { fixture.store.write(file, at: 0, raw, done: $0) }
+    }
+    #expect(fixture.position("b.db") == before)
+    try fixture.check("b.db", "a write to a removed file")
+  }
+
+  /// `rm a.db-wal`: what only the log had is lost, here and on the replicas.
+  @Test(arguments: [true, false]) func logTakenAway(truncated: Bool) throws {
+    let fixture = try StoreFixture()
+    let (main, wal) = try make(fixture)
+    try copy(main, to: "b.db", fixture)
+    try copy(wal, to: "b.db-wal", fixture)
+    if truncated {
+      try completing { fixture.store.truncate(FileName("b.db-wal"), nil, to: 0, done: $0) }
+    } else {
+      try completing { fixture.store.remove(FileName("b.db-wal"), done: $0) }
+    }
+    try fixture.check("b.db", "the loss of the log")
+    let connection = try fixture.connect("b.db")
+    #expect(try connection.number("SELECT count(*) FROM t") == 0)
+    try connection.run("INSERT INTO t VALUES (1)")
+    try fixture.check("b.db", "a transaction after it")
+  }
+
+  /// Frames in the middle of the log are damaged, so that SQLite's recovery ends before them.
+  @Test func damagedLog() throws {
+    let fixture = try StoreFixture()
+    let (main, wal) = try make(fixture)
+    try copy(main, to: "b.db", fixture)
+    try copy(wal, to: "b.db-wal", fixture)
+    let file = try fixture.store.open(FileName("b.db-wal"), [.write])
+    try [UInt8](repeating: 7, count: 40).withUnsafeBytes { raw in
+      try completing { fixture.store.write(file, at: 32 + 20 * 1048 + 100, raw, done: $0) }
+    }
+    let connection = try fixture.connect("b.db")
+    let count = try connection.number("SELECT count(*) FROM t")
+    #expect(count > 0 && count < 31)
+    try fixture.check("b.db", "recovery")
+    try connection.run("INSERT INTO t VALUES (1)")
+    try fixture.check("b.db", "a transaction after it")
+    #expect(try connection.number("SELECT count(*) FROM t") == count + 1)
+  }
+}
