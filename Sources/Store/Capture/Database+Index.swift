@@ -1,4 +1,5 @@
 import LTX
+import Logging
 
 // What the wal-index says of a write-ahead log, where it is not what was captured.
 
