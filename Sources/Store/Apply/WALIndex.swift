@@ -188,6 +188,23 @@ struct WALIndex: Sendable {
     return (region, region, rest % Self.entries)
   }
 
+  /// The pages of frames that the header calls valid; nil where the file of the index does not have
+  /// them, whatever its header says.
+  func pages(_ frames: ClosedRange<UInt32>) throws(StoreError) -> [UInt32]? {
+    let last = place(of: frames.upperBound)
+    guard frames.lowerBound > 0, try memory.size() >= last.region + SharedMemory.regionBytes else {
+      return nil
+    }
+    var pages: [UInt32] = []
+    for frame in frames {
+      let (_, array, slot) = place(of: frame)
+      let page = memory.load32(array + 4 * slot)
+      guard page > 0 else { return nil }
+      pages.append(page)
+    }
+    return pages
+  }
+
   /// Adds frames behind `last`, which must be the last valid one, without publishing them.
   ///
   /// - Throws: `.corrupt` where the file ends before that frame. Its header, which any process that

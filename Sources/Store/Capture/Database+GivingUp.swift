@@ -32,11 +32,10 @@ extension Database {
     guard let wal = state.wal.header, let file = state.walFile, state.wal.frames > 0 else {
       return [:]
     }
-    var places: [UInt32: Int64] = [:]
-    for (place, page) in try pageNumbers(1...state.wal.frames, wal, file).enumerated() {
-      places[page] = wal.offset(ofFrame: UInt32(place) + 1) + Int64(WALFrame.headerBytes)
+    guard let pages = try pageNumbers(1...state.wal.frames, wal, file) else {
+      throw StoreError(.corrupt, "the write-ahead log of database \(name) ends too early")
     }
-    return places
+    return wal.places(of: pages)
   }
 
   /// Adds the pages that were given up and are not among those of a transaction.
@@ -60,22 +59,33 @@ extension Database {
     var places: [PagePlace] = []
     addUnkept(upTo: pages, state, to: &places)
     let details = TransactionRecorder.Details(pageSize: size, pages: pages, wal: nil)
-    let file = state.walFile
+    let entry = try recordFromFiles(details, places, in: &state)
+    state.unkept.removeAll()
+    publish(state)
+    return entry
+  }
+
+  /// Records pages as the write-ahead log, where they have a place there, or the main file has them.
+  func recordFromFiles(
+    _ details: TransactionRecorder.Details,
+    _ places: [PagePlace],
+    in state: inout DatabaseState
+  ) throws(StoreError) -> LogIndex? {
+    let main = try mainFile(&state)
+    let log = state.walFile
+    let size = details.pageSize
     var page = state.scratch.takeFrame()
     defer { state.scratch.frame = page }
-    let entry = try recorder.record(details, places, in: &state) { place, use throws(StoreError) in
+    return try recorder.record(details, places, in: &state) { place, use throws(StoreError) in
       try page.withPage(size) { buffer throws(StoreError) in
-        if let at = place.offset, let file {
-          try file.readWhole(buffer, at: at)
+        if let at = place.offset, let log {
+          try log.readWhole(buffer, at: at)
         } else {
           try main.readPadded(buffer, at: place.page.offset(size))
         }
         try use(UnsafeRawBufferPointer(buffer))
       }
     }
-    state.unkept.removeAll()
-    publish(state)
-    return entry
   }
 
   /// Pages of the database as its files have it: the last captured frame says, or the main file.

@@ -10,17 +10,19 @@ extension Database {
   /// SQLite up to 3.50 leaves such frames when a savepoint is rolled back that had overwritten frames
   /// of its own transaction (sqlite.org/forum/forumpost/b490f726db). Its own recovery would lose the
   /// transaction, yet readers see it, so it is recorded as soon as the writer lets go of the log.
-  func capturePublished(
+  private func capturePublished(
     _ published: WALIndex.Header,
+    _ index: WALIndex,
     _ wal: WALHeader,
     _ file: any DiskFile,
     in state: inout DatabaseState,
     _ recorder: TransactionRecorder
   ) throws(StoreError) -> LogIndex? {
-    guard let pages = try pageNumbers((state.wal.frames + 1)...published.frames, wal, file) else {
-      return nil
-    }
+    // Only the index knows the pages: in such frames the header is of an earlier generation of the log.
     let end = wal.offset(ofFrame: published.frames + 1)
+    guard try file.information().size >= end,
+      let pages = try index.pages((state.wal.frames + 1)...published.frames)
+    else { return nil }
     let transaction = WALCapture.Transaction(
       pages: pages,
       offset: state.wal.captured,
@@ -36,9 +38,6 @@ extension Database {
   }
 
   /// The pages that frames hold, by their headers; nil where the file does not hold these frames.
-  ///
-  /// The index may show frames that are not there: of a writer that died with the machine it wrote
-  /// to, or that only played that it did. The next to open the database finds out.
   func pageNumbers(
     _ frames: ClosedRange<UInt32>,
     _ wal: WALHeader,
@@ -98,18 +97,18 @@ extension Database {
     do throws(StoreError) {
       captured = try captureDangling(in: &state, recorder)
       if state.index == nil { state.index = mapped }
-      guard let index = state.index, !agreesWithIndex(state), let header = try index.header() else {
-        return captured
-      }
+      guard let index = state.index, !agreesWithIndex(state), let header = try index.header(),
+        header.frames < .max
+      else { return captured }
       guard let wal = state.wal.header, let file = state.walFile else {
-        return header.frames > 0 ? try captureShown(header, in: &state) : captured
+        return header.frames > 0 ? try captureShown(header, index, in: &state) : captured
       }
       guard header.salt1 == wal.salt1, header.salt2 == wal.salt2 else { return captured }
       if header.frames > state.wal.frames {
-        return try capturePublished(header, wal, file, in: &state, recorder) ?? captured
+        return try capturePublished(header, index, wal, file, in: &state, recorder) ?? captured
       }
       guard try areIntact(after: header, through: state.wal.frames, wal, file) else {
-        return try captureShown(header, in: &state) ?? captured
+        return try captureShown(header, index, in: &state) ?? captured
       }
       try rollForward(index, header, wal, file, &state)
     } catch {
@@ -154,6 +153,7 @@ extension Database {
   /// write-ahead log came or was changed without SQLite, which has read it since.
   private func captureShown(
     _ header: WALIndex.Header,
+    _ index: WALIndex,
     in state: inout DatabaseState
   ) throws(StoreError) -> LogIndex? {
     guard let file = try context.disk.openIfPresent(path("-wal")),
@@ -161,16 +161,15 @@ extension Database {
     else { return nil }
     var pages: [UInt32] = []
     if header.frames > 0 {
-      guard let found = try pageNumbers(1...header.frames, wal, file) else { return nil }
+      guard try file.information().size >= wal.offset(ofFrame: header.frames + 1),
+        let found = try index.pages(1...header.frames)
+      else { return nil }
       pages = found
     }
     state.walFile = file
-    state.walPages.removeAll(keepingCapacity: true)
-    for (frame, page) in pages.enumerated() {
-      state.walPages[page] = wal.offset(ofFrame: UInt32(frame + 1)) + Int64(WALFrame.headerBytes)
-    }
+    state.walPages = wal.places(of: pages)
     state.wal.adopt(wal, end: wal.offset(ofFrame: header.frames + 1), sum: header.sum)
-    let entry = try captureMerged(wal.pageSize, header.pages, file, in: &state)
+    let entry = try captureMerged(wal.pageSize, header.pages, in: &state)
     publish(state, isWAL: true, milliseconds: recorder.milliseconds)
     return entry
   }
@@ -179,27 +178,14 @@ extension Database {
   private func captureMerged(
     _ pageSize: PageSize,
     _ pages: UInt32,
-    _ log: any DiskFile,
     in state: inout DatabaseState
   ) throws(StoreError) -> LogIndex? {
     guard pages > 0 else { return nil }
-    let main = try mainFile(&state)
     let places = (1...pages).map { number in
       PagePlace(page: PageNumber(number), offset: state.walPages[number])
     }
     let details = TransactionRecorder.Details(pageSize: pageSize, pages: pages, wal: nil)
-    var page = state.scratch.takeFrame()
-    defer { state.scratch.frame = page }
-    return try recorder.record(details, places, in: &state) { place, use throws(StoreError) in
-      try page.withPage(pageSize) { buffer throws(StoreError) in
-        if let at = place.offset {
-          try log.readWhole(buffer, at: at)
-        } else {
-          try main.readPadded(buffer, at: place.page.offset(pageSize))
-        }
-        try use(UnsafeRawBufferPointer(buffer))
-      }
-    }
+    return try recordFromFiles(details, places, in: &state)
   }
 
   /// Takes up a write-ahead log that lay there before its database did: what is committed in it is

@@ -105,6 +105,15 @@ struct WALHeader: Equatable, Sendable {
     try file.readBytes(bytes, at: 0).withUnsafeBytes { WALHeader($0) }
   }
 
+  /// Where the newest copy of each page lies, given the pages of all frames in order.
+  func places(of pages: [UInt32]) -> [UInt32: Int64] {
+    var places: [UInt32: Int64] = [:]
+    for (frame, page) in pages.enumerated() {
+      places[page] = offset(ofFrame: UInt32(frame) + 1) + Int64(WALFrame.headerBytes)
+    }
+    return places
+  }
+
   /// A header for a log of our own.
   init(pageSize: PageSize, sequence: UInt32, salt1: UInt32, salt2: UInt32) {
     // The machine's own order, as SQLite does.
