@@ -31,6 +31,9 @@ struct DatabaseState: Sendable {
   var main: (any DiskFile)?
   /// The main file as it was when it last agreed with `position`.
   var known: DiskFileInformation?
+  /// A transaction over several databases is in the log, and a journal that names it is still there:
+  /// until that is gone, nothing may be called stable.
+  var tied = false
   /// The shared memory of the wal-index, once a client has opened it.
   var index: WALIndex?
 

@@ -31,4 +31,17 @@ package struct FileName: Hashable, Sendable {
     role = .main
     database = path
   }
+
+  /// Whether this is the name of a super-journal: that of a database, `-mj`, six hexadecimal digits,
+  /// a 9 and two more digits (SQLite gives it to a transaction over several attached databases).
+  package var isSuperJournal: Bool {
+    let tail = path.utf8.suffix(12)
+    guard role == .main, tail.count == 12, path.utf8.count > 12 else { return false }
+    let digits = tail.dropFirst(3)
+    return tail.starts(with: "-mj".utf8) && digits.dropFirst(6).first == UInt8(ascii: "9")
+      && digits.allSatisfy {
+        UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
+          || UInt8(ascii: "A")...UInt8(ascii: "F") ~= $0
+      }
+  }
 }

@@ -35,6 +35,8 @@ struct Recovery {
   private var touched: Set<UInt64> = []
   /// Databases of which the log holds something that cannot be read.
   private var broken: Set<UInt64> = []
+  /// Super-journals that hot journals have named, by path.
+  private var superJournals: Set<String> = []
   /// Databases with a transaction that the crash interrupted.
   private var interrupted: Set<UInt64> = []
 
@@ -71,6 +73,8 @@ struct Recovery {
       if let failure { throw failure }
     }
     for database in databases.values { try finish(database, last) }
+    // Their journals have been played back.
+    for path in superJournals { try context.disk.remove(path) }
     return Dictionary(databases.values.map { ($0.name, $0) }, uniquingKeysWith: { a, _ in a })
   }
 
@@ -203,6 +207,12 @@ struct Recovery {
     else { return }
     if try RollbackJournal(file, unsynced: true) != nil { interrupted.insert(database.key) }
     guard var journal = try RollbackJournal(file) else { return }
+    // What was committed by removing the super-journal is in the log, and is redone from there.
+    if let parent = try journal.superJournal(), let path = try context.find(parent),
+      FileName(path).isSuperJournal
+    {
+      superJournals.insert(path)
+    }
     try journal.playBack(into: try disk.open(database.path(), [.write]))
   }
 

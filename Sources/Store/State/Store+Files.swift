@@ -117,6 +117,10 @@ extension Store {
         state.index = nil
         try disk.remove(path)
       }
+    case .main where name.isSuperJournal && role == .primary:
+      workers.async { [self] in
+        done(StoreError.catching { () throws(StoreError) in try endSuperJournal(name) })
+      }
     case .main where database(name.path) != nil:
       workers.async { [self] in
         done(StoreError.catching { () throws(StoreError) in try drop(name.path) })

@@ -12,7 +12,10 @@ extension Store {
     if let file = try disk.openIfPresent(path + "-journal"),
       var journal = try RollbackJournal(file)
     {
-      try journal.playBack(into: main)
+      let parent = try journal.superJournal()
+      // Without its super-journal it is left over from a transaction that was committed.
+      let isOver = try parent.map { (name) throws(StoreError) in try context.find(name) == nil }
+      if isOver != true { try journal.playBack(into: main) }
       try disk.remove(path + "-journal")
     }
     if let wal = try disk.openIfPresent(path + "-wal") {

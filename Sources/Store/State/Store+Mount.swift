@@ -24,7 +24,9 @@ extension Store: MountBackend {
       if writes { _ = makeDatabase(name.database) }
       return MountedFile(name: name, file: file, io: .daemon)
     case .main:
-      if writes, role == .primary, database(name.path) == nil, try mayBecomeDatabase(file) {
+      if writes, role == .primary, database(name.path) == nil, !name.isSuperJournal,
+        try mayBecomeDatabase(file)
+      {
         _ = makeDatabase(name.path)
       }
       let writer = writes ? database(name.path)?.writers.enter(file) : nil

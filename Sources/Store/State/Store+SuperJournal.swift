@@ -1,0 +1,61 @@
+import LTX
+import Synchronization
+
+extension Store {
+  /// Ends a transaction over several databases: its part in each of them is put into the log, and
+  /// then the super-journal is removed, which commits it for SQLite.
+  func endSuperJournal(_ name: FileName) throws(StoreError) {
+    var last: LogIndex?
+    for database in try members(of: name) {
+      let entry = try database.state.withLock { state throws(StoreError) -> LogIndex? in
+        guard let journal = try context.disk.openIfPresent(database.path("-journal")) else {
+          return nil
+        }
+        let entry = try database.captureJournal(journal, in: &state, database.recorder)
+        // As long as the journal is there, a start of the node would undo what it has in the main file.
+        if entry != nil { state.tied = true }
+        return entry
+      }
+      guard let entry else { continue }
+      last = entry
+      tellCommitted(database)
+    }
+    if let last { try log.syncAndWait(through: last) }
+    try context.disk.remove(context.tree + "/" + name.path)
+  }
+
+  /// The databases whose journals say that they belong to this super-journal.
+  private func members(of name: FileName) throws(StoreError) -> [Database] {
+    let path = context.tree + "/" + name.path
+    guard
+      let content = try context.disk.contents(path, limit: RollbackJournal.longestSuperJournal)
+    else { return [] }
+    let listed = RollbackJournal.members(content)
+    var members: [Database] = []
+    for database in allDatabases {
+      // Paths are those that the application uses, so only their ends are known here.
+      let ending = "/" + database.name + "-journal"
+      guard listed.contains(where: { $0.hasSuffix(ending) }),
+        let file = try context.disk.openIfPresent(database.path("-journal")),
+        let journal = try RollbackJournal(file),
+        try journal.superJournal()?.hasSuffix("/" + name.path) == true
+      else { continue }
+      members.append(database)
+    }
+    return members
+  }
+}
+
+extension StoreContext {
+  /// Where a file is that an application knows by an absolute path through the mount; nil when it
+  /// is not in the tree.
+  func find(_ path: String) throws(StoreError) -> String? {
+    var rest = path[...]
+    while let slash = rest.firstIndex(of: "/") {
+      rest = rest[rest.index(after: slash)...]
+      let candidate = tree + "/" + rest
+      if !rest.isEmpty, try disk.information(candidate)?.isDirectory == false { return candidate }
+    }
+    return nil
+  }
+}
