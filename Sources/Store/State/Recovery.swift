@@ -207,19 +207,23 @@ struct Recovery {
     else { return }
     if try RollbackJournal(file, unsynced: true) != nil { interrupted.insert(database.key) }
     guard var journal = try RollbackJournal(file) else { return }
-    // What was committed by removing the super-journal is in the log, and is redone from there.
-    if let parent = try journal.superJournal(), let path = try context.find(parent),
-      FileName(path).isSuperJournal
-    {
-      superJournals.insert(path)
-    }
     try journal.playBack(into: try disk.open(database.path(), [.write]))
+  }
+
+  /// What was committed by removing a super-journal is in the log; one that is still there has no
+  /// journals left when all databases are finished.
+  private mutating func noteSuperJournal(of file: (any DiskFile)?) throws(StoreError) {
+    guard let file, let parent = try RollbackJournal(file)?.superJournal(),
+      let path = try context.find(parent), FileName(path).isSuperJournal
+    else { return }
+    superJournals.insert(path)
   }
 
   private mutating func finish(_ database: Database, _ last: LogIndex) throws(StoreError) {
     let name = database.name
     // A journal stays, without being hot, until what it could not bring back has been looked at.
     let journal = try context.disk.openForMapping(database.path("-journal"))
+    try noteSuperJournal(of: journal)
     if interrupted.contains(database.key), let journal {
       // What was played back must not need the journal any more.
       try context.disk.openIfPresent(database.path())?.sync()
