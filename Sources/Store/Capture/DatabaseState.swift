@@ -31,16 +31,13 @@ struct DatabaseState: Sendable {
   var main: (any DiskFile)?
   /// The main file as it was when it last agreed with `position`.
   var known: DiskFileInformation?
-  /// A transaction over several databases is in the log, and a journal that names it is still there:
-  /// until that is gone, nothing may be called stable.
-  var tied = false
   /// The shared memory of the wal-index, once a client has opened it.
   var index: WALIndex?
 
   /// Whether SQLite asked for durability in the transaction under way (rollback journal).
   var synced = false
   /// Whether the log has a transaction whose rollback journal is about to end: until it has, a crash
-  /// undoes it, and the log does it again.
+  /// undoes it, and the log does it again, so nothing may be called stable.
   var isEnding = false
   /// Whether a rollback journal has ended and a crash could still bring it back.
   var endedJournal = false

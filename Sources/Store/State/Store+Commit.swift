@@ -119,6 +119,7 @@ extension Store {
           let entry = try database.captureJournal(journal, in: &state, database.recorder)
         else {
           try operation()
+          state.isEnding = false
           state.endedJournal = true
           return .over(.success(nil))
         }

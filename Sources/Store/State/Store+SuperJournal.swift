@@ -5,23 +5,33 @@ extension Store {
   /// Ends a transaction over several databases: its part in each of them is put into the log, and
   /// then the super-journal is removed, which commits it for SQLite.
   func endSuperJournal(_ name: FileName) throws(StoreError) {
-    var last: LogIndex?
-    for database in try members(of: name) {
-      let entry = try database.state.withLock { state throws(StoreError) -> LogIndex? in
-        guard let journal = try context.disk.openIfPresent(database.path("-journal")) else {
-          return nil
-        }
-        let entry = try database.captureJournal(journal, in: &state, database.recorder)
-        // As long as the journal is there, a start of the node would undo what it has in the main file.
-        if entry != nil { state.tied = true }
-        return entry
+    let members = try members(of: name)
+    do throws(StoreError) {
+      var last: LogIndex?
+      for database in members {
+        guard let entry = try captureMember(database) else { continue }
+        last = entry
+        tellCommitted(database)
       }
-      guard let entry else { continue }
-      last = entry
-      tellCommitted(database)
+      if let last { try log.syncAndWait(through: last) }
+      try context.disk.remove(context.tree + "/" + name.path)
+    } catch {
+      // SQLite rolls back, and the end of that is captured as well: what it brings back differs from
+      // the log, and is no damage.
+      for database in members { database.state.withLock { $0.uncompared = true } }
+      throw error
     }
-    if let last { try log.syncAndWait(through: last) }
-    try context.disk.remove(context.tree + "/" + name.path)
+  }
+
+  private func captureMember(_ database: Database) throws(StoreError) -> LogIndex? {
+    try database.state.withLock { state throws(StoreError) in
+      guard let journal = try context.disk.openIfPresent(database.path("-journal")) else {
+        return nil
+      }
+      let entry = try database.captureJournal(journal, in: &state, database.recorder)
+      if entry != nil { state.isEnding = true }
+      return entry
+    }
   }
 
   /// The databases whose journals say that they belong to this super-journal.
