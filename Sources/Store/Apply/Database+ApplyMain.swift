@@ -24,7 +24,7 @@ extension Database {
     }
     plan.finish(&state)
     state.backfilled = state.entry
-    state.known = try main.information()
+    state.known = try main.known()
     let header = try DatabaseHeader.read(main)
     publish(
       state,

@@ -34,7 +34,7 @@ extension Database {
       if try main.information().size > size { try main.truncate(to: size) }
       state.backfilled = state.entry
     }
-    state.known = try main.information()
+    state.known = try main.known()
     index.backfilled = safe
     return safe == header.frames ? .complete : .partial
   }
@@ -92,7 +92,7 @@ extension Database {
     try main.truncate(to: Int64(state.pages) * Int64(wal.pageSize.bytes))
     state.walPages.removeAll()
     state.backfilled = state.entry
-    state.known = try main.information()
+    state.known = try main.known()
   }
 
   /// The committed content of a page, wherever it is now.

@@ -225,7 +225,7 @@ extension Database {
     state.walPages.removeAll()
     state.backfilled = state.entry
     if isWhole {
-      state.known = try main.information()
+      state.known = try main.known()
       return nil
     }
     state.known = nil

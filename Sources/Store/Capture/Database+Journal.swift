@@ -88,7 +88,7 @@ extension Database {
     guard state.pages > 0 else { return nil }
     let header = TransactionRecorder.Details(pageSize: pageSize, pages: 0, wal: nil)
     let entry = try recorder.record(header, [], in: &state) { (_, _) throws(StoreError) in }
-    state.known = try main.information()
+    state.known = try main.known()
     publish(state, isWAL: false, milliseconds: recorder.milliseconds)
     return entry
   }
@@ -112,7 +112,7 @@ extension Database {
         try use(UnsafeRawBufferPointer(buffer))
       }
     }
-    state.known = try main.information()
+    state.known = try main.known()
     state.backfilled = state.entry
     if entry != nil {
       publish(state, isWAL: header.readVersion == 2, milliseconds: recorder.milliseconds)

@@ -30,7 +30,7 @@ struct DatabaseState: Sendable {
   /// The main file, opened for the daemon's own use.
   var main: (any DiskFile)?
   /// The main file as it was when it last agreed with `position`.
-  var known: DiskFileInformation?
+  var known: KnownFile?
   /// The shared memory of the wal-index, once a client has opened it.
   var index: WALIndex?
 

@@ -209,7 +209,7 @@ extension Database {
     }
     adopt(staging, end, table, in: &state)
     state.backfilled = end.index
-    state.known = try main.information()
+    state.known = try main.known()
     let header = try DatabaseHeader.read(main)
     publish(
       state,

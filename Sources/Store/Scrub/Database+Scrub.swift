@@ -135,8 +135,8 @@ extension Database {
         return .damaged(damage)
       }
       if try hasHotJournal() { return .unclear }
-      let now = try mainFile(&state).information()
-      let isClients = state.uncompared || writers.mayHaveChanged(now)
+      let now = try mainFile(&state).known()
+      let isClients = state.uncompared || writers.mayHaveChanged(now.information)
       guard state.known == now || !isClients else { return .unclear }
       // Whoever began to write meanwhile has a lock now.
       if isQuiet, !isBeingWritten { return .damaged(damage) }

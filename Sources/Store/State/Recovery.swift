@@ -249,7 +249,7 @@ struct Recovery {
             + "from a backup or a replica"
         )
       }
-      state.known = try main?.information()
+      state.known = try main?.known()
       state.backfilled = last
       if !touched.contains(database.key) { state.stable = min(state.stable, last) }
       let header = try main.flatMap { (main) throws(StoreError) in try DatabaseHeader.read(main) }

@@ -41,11 +41,11 @@ extension Store {
       }
     case .main where database(name.path) != nil:
       change(name.database, done: done) { (_, state) throws(StoreError) in
-        let before = try state.main?.information()
+        let before = try state.main?.known()
         let wasKnown = before != nil && state.known == before
         try cut()
         // What SQLite cuts off after a commit is in the transaction already.
-        if wasKnown { state.known = try state.main?.information() }
+        if wasKnown { state.known = try state.main?.known() }
       }
     case .main, .journal:
       done(StoreError.catching(cut))

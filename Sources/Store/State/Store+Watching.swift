@@ -212,7 +212,7 @@ extension Database {
   /// Whether the main file is as it was when it last agreed with the log.
   func isUnchanged(_ state: inout DatabaseState) throws(StoreError) -> Bool {
     let main = try mainFile(&state)
-    let now = try main.information()
+    let now = try main.known()
     if state.known == now { return true }
     guard let header = try DatabaseHeader.read(main) else { return state.pages == 0 }
     // With a write-ahead log the main file changes by checkpoints alone, which change nothing.
@@ -221,7 +221,8 @@ extension Database {
       state.known = now
       return true
     }
-    if state.known != nil, state.pages > 0, !state.uncompared, !writers.mayHaveChanged(now) {
+    if state.known != nil, state.pages > 0, !state.uncompared, !writers.mayHaveChanged(now.information)
+    {
       // Nobody who could make a transaction has touched it. What differs is damage, which the
       // scrub finds, and must not become a part of the database.
       state.known = now
