@@ -95,7 +95,10 @@ extension Store {
     guard wrote, file.name.role == .main, role == .primary else { return done(nil) }
     let path = file.name.path
     workers.async { [self] in
-      done(StoreError.catching { () throws(StoreError) in try adoptIfDatabase(path) })
+      // Until its changes have been looked at, the client counts as one of those who could make them.
+      withExtendedLifetime(file) {
+        done(StoreError.catching { () throws(StoreError) in try adoptIfDatabase(path) })
+      }
     }
   }
 

@@ -74,4 +74,5 @@ def main():
         sys.exit(f"{name} at {copy[0]}: {mount} differs from byte {first}, sizes {sizes}")
 
 
-main()
+if __name__ == "__main__":
+    main()
