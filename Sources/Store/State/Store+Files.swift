@@ -33,6 +33,10 @@ extension Store {
         state.wal.truncated(to: size)
         return state.wal.header == nil ? try database.logEnded(&state) : nil
       }
+    case .sharedMemory where (try? disk.information(path)?.size).map { $0 <= size } == true:
+      // Whoever adds to a wal-index holds the database's state, and may be the daemon itself, which
+      // comes here through its own mount where there is no passthrough.
+      done(StoreError.catching(cut))
     case .sharedMemory:
       // The daemon's mapping goes first: touching a page past the end of the file is fatal.
       change(name.database, done: done) { (_, state) throws(StoreError) in
