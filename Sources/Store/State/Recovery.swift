@@ -133,8 +133,12 @@ struct Recovery {
       // First what is remembered of it, as in `Store.erase`.
       try removeRecord(database)
     }
-    // The file may be that of another one, which came to the name later and has a record.
-    if !databases.values.contains(where: { $0.name == entry.database }) {
+    // The file may be that of another one, which came to the name later and has a record; or an
+    // ordinary one.
+    let file = try context.disk.openIfPresent(context.tree + "/" + entry.database)
+    if !databases.values.contains(where: { $0.name == entry.database }),
+      try file?.mayBecomeDatabase() != false
+    {
       try removeFiles(entry.database)
     }
   }

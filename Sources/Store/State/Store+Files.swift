@@ -46,9 +46,10 @@ extension Store {
     case .main where database(name.path) != nil:
       change(name.database, done: done) { (_, state) throws(StoreError) in
         let before = try state.main?.known()
-        let wasKnown = before != nil && state.known == before
-        try cut()
         // What SQLite cuts off after a commit is in the transaction already.
+        let isEnd = size == Int64(state.pages) * Int64(state.pageSize?.bytes ?? 0)
+        let wasKnown = before != nil && state.known == before && isEnd
+        try cut()
         if wasKnown { state.known = try state.main?.known() }
       }
     case .main, .journal:

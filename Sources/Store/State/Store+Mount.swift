@@ -25,7 +25,7 @@ extension Store: MountBackend {
       return MountedFile(name: name, file: file, io: .daemon)
     case .main:
       if writes, role == .primary, database(name.path) == nil, !name.isSuperJournal,
-        try mayBecomeDatabase(file)
+        try file.mayBecomeDatabase()
       {
         _ = makeDatabase(name.path)
       }
@@ -34,12 +34,6 @@ extension Store: MountBackend {
     case .sharedMemory:
       return MountedFile(name: name, file: file, io: .direct)
     }
-  }
-
-  /// An empty file, or one that begins as a database does.
-  private func mayBecomeDatabase(_ file: any DiskFile) throws(StoreError) -> Bool {
-    let start = try file.readBytes(DatabaseHeader.magic.count, at: 0)
-    return start.isEmpty || start == DatabaseHeader.magic
   }
 
   /// On a node that is not the primary, databases are read-only; other files are its own.
@@ -131,5 +125,13 @@ extension StoreError {
       try body()
       return nil
     } catch { return error }
+  }
+}
+
+extension DiskFile {
+  /// Whether it is empty, or begins as a database does.
+  func mayBecomeDatabase() throws(StoreError) -> Bool {
+    let start = try readBytes(DatabaseHeader.magic.count, at: 0)
+    return start.isEmpty || start == DatabaseHeader.magic
   }
 }

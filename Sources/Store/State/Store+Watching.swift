@@ -224,7 +224,8 @@ extension Database {
       state.known = now
       return true
     }
-    if state.known != nil, state.pages > 0, !state.uncompared, !writers.mayHaveChanged(now.information)
+    if state.known != nil, state.pages > 0, !state.uncompared,
+      !writers.mayHaveChanged(now.information)
     {
       // Nobody who could make a transaction has touched it. What differs is damage, which the
       // scrub finds, and must not become a part of the database.
