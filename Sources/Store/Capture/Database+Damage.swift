@@ -55,11 +55,7 @@ extension Database {
     var left: Set<PageNumber> = []
     var page = [UInt8](repeating: 0, count: size.bytes)
     for number in state.damaged.keys {
-      var found = Checksum.none
-      try page.withPage(size) { buffer throws(StoreError) in
-        try main.readPadded(buffer, at: number.offset(size))
-        found = Checksum.page(number, UnsafeRawBufferPointer(buffer))
-      }
+      let found = try main.checksum(of: number, size, &page)
       if isKnownDamage(number, found, in: state) { left.insert(number) }
     }
     return left.isEmpty ? places : places.filter { !left.contains($0.page) }
@@ -81,14 +77,6 @@ extension Database {
     let size = journal.header.pageSize
     guard state.pageSize == size, !state.uncompared else { return [] }
     var buffer = [UInt8](repeating: 0, count: size.bytes)
-    func current(_ number: PageNumber) throws(StoreError) -> Checksum {
-      var found = Checksum.none
-      try buffer.withPage(size) { raw throws(StoreError) in
-        try main.readPadded(raw, at: number.offset(size))
-        found = Checksum.page(number, UnsafeRawBufferPointer(raw))
-      }
-      return found
-    }
     func original(_ record: RollbackJournal.Record) throws(StoreError) -> Checksum? {
       let bytes = try journal.original(record)
       guard bytes.count == size.bytes else { return nil }
@@ -96,7 +84,7 @@ extension Database {
     }
     var isCommit = false
     if let head = records.first(where: { $0.page.rawValue == 1 }) {
-      let found = try current(head.page)
+      let found = try main.checksum(of: head.page, size, &buffer)
       if found != state.checksums?[head.page] { isCommit = try original(head) != found }
     }
     if isCommit, state.damaged.isEmpty { return [] }
@@ -104,7 +92,7 @@ extension Database {
     var seen: Set<PageNumber> = []
     for record in records where seen.insert(record.page).inserted {
       guard let expected = state.checksums?[record.page] else { continue }
-      let found = try current(record.page)
+      let found = try main.checksum(of: record.page, size, &buffer)
       guard found != expected else { continue }
       let isKnown = isKnownDamage(record.page, found, in: state)
       if !isKnown { guard !isCommit, try original(record) == found else { continue } }
@@ -125,11 +113,7 @@ extension Database {
     for number in 1...state.pages where !leaves.contains(PageNumber(number)) {
       let page = PageNumber(number)
       guard let expected = state.checksums?[page] else { continue }
-      var found = Checksum.none
-      try buffer.withPage(size) { raw throws(StoreError) in
-        try main.readPadded(raw, at: page.offset(size))
-        found = Checksum.page(page, UnsafeRawBufferPointer(raw))
-      }
+      let found = try main.checksum(of: page, size, &buffer)
       guard found != expected else { continue }
       noteDamage(page, DamagedPage(expected: expected, found: found), in: &state)
     }

@@ -216,11 +216,7 @@ extension Database {
     var isWhole = true
     for number in state.walPages.keys where isWhole && number <= state.pages {
       let page = PageNumber(number)
-      try buffer.withPage(pageSize) { bytes throws(StoreError) in
-        try main.readPadded(bytes, at: page.offset(pageSize))
-        let found = PageDigest(page, UnsafeRawBufferPointer(bytes)).checksum
-        isWhole = found == state.checksums?[page]
-      }
+      isWhole = try main.checksum(of: page, pageSize, &buffer) == state.checksums?[page]
     }
     state.walPages.removeAll()
     state.backfilled = state.entry

@@ -32,11 +32,7 @@ extension Database {
         logged = entry ?? logged
       }
     } catch {
-      if logged == nil {
-        state.wal.abort(at: offset)
-      } else {
-        giveUp(at: offset, backTo: mark, in: &state)
-      }
+      takeBack(offset, mark, isLogged: logged != nil, &state)
       throw error
     }
     if state.wal.header != before {
@@ -47,11 +43,7 @@ extension Database {
     do throws(StoreError) {
       try file.write(bytes, at: offset)
     } catch {
-      if logged == nil {
-        state.wal.abort(at: offset)
-      } else {
-        giveUp(at: offset, backTo: mark, in: &state)
-      }
+      takeBack(offset, mark, isLogged: logged != nil, &state)
       throw error
     }
     if logged != nil {
@@ -59,6 +51,20 @@ extension Database {
       publish(state, isWAL: true, milliseconds: recorder.milliseconds)
     }
     return logged
+  }
+
+  /// Takes a write to the write-ahead log for not made.
+  private func takeBack(
+    _ offset: Int64,
+    _ mark: WALCapture.Mark,
+    isLogged: Bool,
+    _ state: inout DatabaseState
+  ) {
+    if isLogged {
+      giveUp(at: offset, backTo: mark, in: &state)
+    } else {
+      state.wal.abort(at: offset)
+    }
   }
 
   /// Captures what a writer that is gone has left as a valid chain behind the last captured frame:
@@ -300,6 +306,33 @@ extension DiskFile {
     if end > high {
       try readWhole(.init(rebasing: buffer[Int(high - offset)...]), at: high)
     }
+  }
+
+  /// The checksum of a page of a main file, which is read into the buffer.
+  func checksum(
+    of page: PageNumber,
+    _ size: PageSize,
+    _ buffer: inout [UInt8]
+  ) throws(StoreError) -> Checksum {
+    var checksum = Checksum.none
+    try buffer.withPage(size) { raw throws(StoreError) in
+      try readPadded(raw, at: page.offset(size))
+      checksum = Checksum.page(page, UnsafeRawBufferPointer(raw))
+    }
+    return checksum
+  }
+
+  /// The checksums of all pages of a main file.
+  func checksums(_ size: PageSize, pages: Int) throws(StoreError) -> PageChecksums {
+    var checksums = PageChecksums(pageSize: size)
+    checksums.resize(to: pages)
+    var buffer = [UInt8](repeating: 0, count: size.bytes)
+    for number in 0..<UInt32(clamping: pages) {
+      let page = PageNumber(number + 1)
+      guard page != size.lockPage else { continue }
+      checksums.set(page, try checksum(of: page, size, &buffer))
+    }
+    return checksums
   }
 
   /// Fills the buffer, with zeros where the file has ended, as SQLite reads a page.

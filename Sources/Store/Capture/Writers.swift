@@ -6,12 +6,17 @@ import Synchronization
 /// closed is taken to have been changed by them. But where nobody could have written, it was not a
 /// client, and what differs is damage.
 final class Writers: Sendable {
-  /// One client; it has left when the last reference goes.
+  /// One client; it has left when it says so, or when the last reference goes.
   final class Token: Sendable {
     private let writers: Writers
+    private let hasLeft = Atomic(false)
 
     fileprivate init(_ writers: Writers) { self.writers = writers }
-    deinit { writers.leave() }
+    deinit { leave() }
+
+    func leave() {
+      if !hasLeft.exchange(true, ordering: .acquiringAndReleasing) { writers.leave() }
+    }
   }
 
   private struct State {

@@ -1,3 +1,5 @@
+import Glibc
+
 /// The disk as the store uses it. The real one is `SystemDisk`; tests hand in one that fails.
 ///
 /// Paths are absolute. All calls block; none is made on the Swift concurrency pool.
@@ -73,7 +75,19 @@ package protocol DiskFile: AnyObject, Sendable {
 extension Disk {
   /// A file for reading and writing that must exist; nil when it does not.
   func openForMapping(_ path: String) throws(StoreError) -> (any DiskFile)? {
+    try openIfPresent(path, [.write])
+  }
+
+  /// A file, for reading unless the options say more, or nil when there is none.
+  func openIfPresent(
+    _ path: String,
+    _ options: DiskOpenOptions = []
+  ) throws(StoreError) -> (any DiskFile)? {
     guard try information(path) != nil else { return nil }
-    return try open(path, [.write])
+    do throws(StoreError) { return try open(path, options) } catch {
+      // SQLite may have removed it meanwhile.
+      guard error.code == .system(ENOENT) else { throw error }
+      return nil
+    }
   }
 }

@@ -89,7 +89,7 @@ package final class MountedFile: Sendable {
   package let file: any DiskFile
   package let io: IO
   /// Counts a client that may write, for as long as it has the file open.
-  private let writer: Writers.Token?
+  let writer: Writers.Token?
 
   package convenience init(name: FileName, file: any DiskFile, io: IO) {
     self.init(name: name, file: file, io: io, writer: nil)

@@ -65,17 +65,7 @@ extension Database {
   /// what the log says: those pages are to be fetched.
   func refuseIfStrayed(_ state: inout DatabaseState) throws(StoreError) {
     guard state.strayed, let size = state.pageSize, state.pages > 0 else { return }
-    var found = PageChecksums(pageSize: size)
-    found.resize(to: Int(state.pages))
-    var page = [UInt8](repeating: 0, count: size.bytes)
-    let main = try mainFile(&state)
-    for number in 1...state.pages where PageNumber(number) != size.lockPage {
-      try page.withPage(size) { buffer throws(StoreError) in
-        try main.readPadded(buffer, at: PageNumber(number).offset(size))
-        found.set(PageNumber(number), Checksum.page(PageNumber(number), .init(buffer)))
-      }
-    }
-    state.checksums = found
+    state.checksums = try mainFile(&state).checksums(size, pages: Int(state.pages))
     state.failed = StoreError(
       .diverged,
       "database \(name) waits for pages from the primary that a crash has spoilt"

@@ -315,17 +315,7 @@ struct Recovery {
     _ size: PageSize,
     _ pages: Int
   ) throws(StoreError) -> PageChecksums {
-    var fresh = PageChecksums(pageSize: size)
-    fresh.resize(to: pages)
-    var buffer = [UInt8](repeating: 0, count: size.bytes)
-    for number in 0..<UInt32(clamping: pages) {
-      let page = PageNumber(number + 1)
-      guard page != size.lockPage else { continue }
-      try buffer.withPage(size) { raw throws(StoreError) in
-        try main.readPadded(raw, at: page.offset(size))
-        fresh.set(page, Checksum.page(page, UnsafeRawBufferPointer(raw)))
-      }
-    }
+    var fresh = try main.checksums(size, pages: pages)
     fresh.markAllDirty()
     return fresh
   }

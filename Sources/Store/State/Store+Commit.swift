@@ -180,24 +180,17 @@ extension Database {
     _ state: inout DatabaseState,
     _ operation: () throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError> {
-    state.isEnding = false
     do throws(StoreError) {
       try operation()
+      state.isEnding = false
       state.endedJournal = true
       return .success(entry)
     } catch {
+      state.isEnding = true
       // The journal stays hot. SQLite then rolls back, and the end of that is captured as well: what
       // it brings back differs from the log, and is no damage.
       state.uncompared = true
       return .failure(error)
     }
-  }
-}
-
-extension Disk {
-  /// A file for reading, or nil when there is none.
-  func openIfPresent(_ path: String) throws(StoreError) -> (any DiskFile)? {
-    guard try information(path) != nil else { return nil }
-    return try open(path, [])
   }
 }

@@ -150,7 +150,11 @@ extension Store {
       if let entry { try log.syncAndWait(through: entry) }
       try erase(database, suffixes: [""])
     } catch {
-      if let entry { database.fail(after: entry, error) }
+      if let entry {
+        database.fail(after: entry, error)
+      } else {
+        database.state.withLock { $0.dropped = false }
+      }
       throw error
     }
     tell(.dropped(name: name))

@@ -45,12 +45,16 @@ extension Store {
     let waiting = allDatabases.filter { database in
       database.state.withLock { $0.stalled != nil || !$0.unkept.isEmpty || $0.uncompared }
     }
-    guard context.health.trouble != nil || log.needsMending || !waiting.isEmpty else { return }
-    try probe()
-    try log.mend()
+    let isTroubled = context.health.trouble != nil || log.needsMending
+    guard isTroubled || !waiting.isEmpty else { return }
+    if isTroubled {
+      try probe()
+      try log.mend()
+    }
     if role == .primary {
       for database in waiting { try catchUp(database) }
     }
+    guard isTroubled else { return }
     context.health.clear()
     context.logger.notice("the disk works again; the node takes writes")
   }

@@ -95,10 +95,10 @@ extension Store {
     guard wrote, file.name.role == .main, role == .primary else { return done(nil) }
     let path = file.name.path
     workers.async { [self] in
-      // Until its changes have been looked at, the client counts as one of those who could make them.
-      withExtendedLifetime(file) {
-        done(StoreError.catching { () throws(StoreError) in try adoptIfDatabase(path) })
-      }
+      let error = StoreError.catching { () throws(StoreError) in try adoptIfDatabase(path) }
+      // Until its changes had been looked at, the client counted as one of those who could make them.
+      file.writer?.leave()
+      done(error)
     }
   }
 
