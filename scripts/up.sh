@@ -45,7 +45,7 @@ unmount() {
 is_node() {
   local pid=$1 node=$2 arguments
   [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
-  arguments=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || return 1
+  arguments=$({ tr "\0" " " <"/proc/$pid/cmdline"; } 2>/dev/null) || return 1
   [[ $arguments == *"halite mount --config $run/node$node/halite.yml "* ]]
 }
 
@@ -84,7 +84,9 @@ clean_leftovers() {
 
 cleanup() {
   local code=$? node pid pairs=()
-  trap - EXIT INT TERM HUP
+  # A second Ctrl-C must not leave nodes behind.
+  trap '' INT TERM HUP
+  trap - EXIT
   set +e
   for pid in $watcher "${!pauses[@]}"; do kill "$pid" 2>/dev/null; done
   if ((${#begun[@]})); then
