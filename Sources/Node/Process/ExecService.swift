@@ -50,7 +50,16 @@ package final class ExecService: Service {
   /// With nothing to run it waits for the shutdown.
   package func run() async throws {
     guard !commands.isEmpty else { return try await gracefulShutdown() }
-    let forwarding = Task { await forwardSignals() }
+    // Trapped before a command runs: from then on somebody may send one.
+    let signals = await UnixSignalsSequence(
+      trapping: .sigterm,
+      .sigint,
+      .sighup,
+      .sigusr1,
+      .sigusr2,
+      .sigwinch
+    )
+    let forwarding = Task { await forward(signals) }
     defer { forwarding.cancel() }
     let (stopping, stop) = AsyncStream<Void>.makeStream()
     await withGracefulShutdownHandler {
@@ -75,8 +84,9 @@ package final class ExecService: Service {
   private func runToEnd(_ command: ExecCommand) async -> Int32 {
     let name = command.arguments.first ?? ""
     let child: ChildProcess
-    do {
-      child = try ChildProcess(command.arguments, environment: environment)
+    let isStopping: Bool
+    do throws(ChildProcessError) {
+      (child, isStopping) = try start(command)
     } catch {
       logger.error("command cannot be run", metadata: ["command": "\(name)", "error": "\(error)"])
       state.withLock { $0.exitCode = error.number == ENOENT ? 127 : 126 }
@@ -86,16 +96,23 @@ package final class ExecService: Service {
       "command started",
       metadata: ["command": "\(name)", "process": "\(child.identifier)"]
     )
-    let isStopping = state.withLock { state in
-      state.child = child
-      return state.isStopping
-    }
     let exit = isStopping ? await child.terminate(grace: grace) : await child.wait()
     logger.info("command ended", metadata: ["command": "\(name)", "exit": "\(exit)"])
     return state.withLock { state in
       state.child = nil
       state.exitCode = exit.code
       return state.isStopping ? max(exit.code, 1) : exit.code
+    }
+  }
+
+  /// Starts a command so that no signal is passed on before it is known to whom.
+  private func start(
+    _ command: ExecCommand
+  ) throws(ChildProcessError) -> (child: ChildProcess, isStopping: Bool) {
+    try state.withLock { state throws(ChildProcessError) in
+      let child = try ChildProcess(command.arguments, environment: environment)
+      state.child = child
+      return (child, state.isStopping)
     }
   }
 
@@ -107,15 +124,7 @@ package final class ExecService: Service {
   }
 
   /// Passes on what is meant for the command, until cancelled.
-  private func forwardSignals() async {
-    let signals = await UnixSignalsSequence(
-      trapping: .sigterm,
-      .sigint,
-      .sighup,
-      .sigusr1,
-      .sigusr2,
-      .sigwinch
-    )
+  private func forward(_ signals: UnixSignalsSequence) async {
     for await signal in signals {
       let number = signal.rawValue
       let child = state.withLock { state in
