@@ -62,11 +62,7 @@ struct MaintenanceService: Service {
   let metrics: NodeMetrics
 
   func run() async throws {
-    do {
-      try await cancelWhenGracefulShutdown { try await rounds() }
-    } catch is CancellationError {
-      return
-    }
+    try await CancelledAtShutdown { try await rounds() }.run()
   }
 
   private func rounds() async throws {

@@ -17,11 +17,7 @@ struct ScrubService: Service {
   let logger: Logger
 
   func run() async throws {
-    do {
-      try await cancelWhenGracefulShutdown { try await rounds() }
-    } catch is CancellationError {
-      return
-    }
+    try await CancelledAtShutdown { try await rounds() }.run()
   }
 
   private func rounds() async throws {

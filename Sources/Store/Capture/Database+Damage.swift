@@ -135,11 +135,7 @@ extension Database {
         )
         continue
       }
-      var found = Checksum.none
-      try page.withPage(size) { buffer throws(StoreError) in
-        try readStored(number, size, into: buffer, in: &state)
-        found = Checksum.page(number, UnsafeRawBufferPointer(buffer))
-      }
+      let found = try storedChecksum(of: number, size, &page, in: &state)
       guard found == damage.expected else { continue }
       state.damaged[number] = nil
       context.logger.notice(

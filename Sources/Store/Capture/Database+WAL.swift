@@ -308,15 +308,17 @@ extension DiskFile {
     }
   }
 
-  /// The checksum of a page of a main file, which is read into the buffer.
+  /// The checksum of a page, which is read into the buffer: from its place in a main file, or from
+  /// `offset` in a write-ahead log.
   func checksum(
     of page: PageNumber,
     _ size: PageSize,
+    at offset: Int64? = nil,
     _ buffer: inout [UInt8]
   ) throws(StoreError) -> Checksum {
     var checksum = Checksum.none
     try buffer.withPage(size) { raw throws(StoreError) in
-      try readPadded(raw, at: page.offset(size))
+      try readPadded(raw, at: offset ?? page.offset(size))
       checksum = Checksum.page(page, UnsafeRawBufferPointer(raw))
     }
     return checksum

@@ -18,11 +18,7 @@ extension Log {
     for (position, first) in firsts.enumerated() {
       let path = directory + "/" + Segment.fileName(first)
       let file = try disk.open(path, [.write])
-      guard
-        let (header, length) = SegmentHeader.decode(
-          try file.readBytes(SegmentHeader.maxBytes, at: 0)
-        ), header.first == first
-      else {
+      guard let (begun, header) = try Segment.open(first, path, file) else {
         // Durable before an entry follows: torn only where nothing stands behind it.
         let most = SegmentHeader(first: first, previousTerm: .zero, terms: terms).encoded().count
         guard position == firsts.count - 1, try file.information().size <= Int64(most) else {
@@ -31,16 +27,7 @@ extension Log {
         try disk.remove(path)
         break
       }
-      var segment = Segment(
-        first: first,
-        previousTerm: header.previousTerm,
-        path: path,
-        file: file,
-        end: Int64(length),
-        last: LogIndex(first.rawValue &- 1),
-        lastMilliseconds: 0,
-        offsets: []
-      )
+      var segment = begun
       if position >= firsts.count - 2 {
         terms = header.terms
         try scan(&segment, &terms)

@@ -106,6 +106,31 @@ struct Segment: Sendable {
 
   var count: UInt64 { last.rawValue &+ 1 &- first.rawValue }
 
+  /// A segment's file of which no entry has been read yet; nil where its header is not whole, or is
+  /// that of another segment.
+  static func open(
+    _ first: LogIndex,
+    _ path: String,
+    _ file: any DiskFile
+  ) throws(StoreError) -> (segment: Segment, header: SegmentHeader)? {
+    guard
+      let (header, length) = SegmentHeader.decode(
+        try file.readBytes(SegmentHeader.maxBytes, at: 0)
+      ), header.first == first
+    else { return nil }
+    let segment = Segment(
+      first: first,
+      previousTerm: header.previousTerm,
+      path: path,
+      file: file,
+      end: Int64(length),
+      last: LogIndex(first.rawValue &- 1),
+      lastMilliseconds: 0,
+      offsets: []
+    )
+    return (segment, header)
+  }
+
   static func fileName(_ first: LogIndex) -> String {
     hexadecimal(first.rawValue) + ".log"
   }

@@ -81,12 +81,8 @@ extension Database {
     guard let (size, wanted) = found else { return nil }
     var buffer = [UInt8](repeating: 0, count: size.bytes)
     for want in wanted {
-      try buffer.withPage(size) { raw throws(StoreError) in
-        try want.file.readPadded(raw, at: want.offset)
-        if Checksum.page(want.page, UnsafeRawBufferPointer(raw)) != want.checksum {
-          batch.differing.append(want.page)
-        }
-      }
+      let found = try want.file.checksum(of: want.page, size, at: want.offset, &buffer)
+      if found != want.checksum { batch.differing.append(want.page) }
       batch.bytes += size.bytes
     }
     return batch
@@ -110,18 +106,17 @@ extension Database {
     return (file, offset)
   }
 
-  /// Reads a page from where readers get it.
-  func readStored(
-    _ page: PageNumber,
+  /// The checksum of a page as readers get it.
+  func storedChecksum(
+    of page: PageNumber,
     _ size: PageSize,
-    into buffer: UnsafeMutableRawBufferPointer,
+    _ buffer: inout [UInt8],
     in state: inout DatabaseState
-  ) throws(StoreError) {
+  ) throws(StoreError) -> Checksum {
     if let (file, offset) = logged(page, state) {
-      try file.readPadded(buffer, at: offset)
-    } else {
-      try mainFile(&state).readPadded(buffer, at: page.offset(size))
+      return try file.checksum(of: page, size, at: offset, &buffer)
     }
+    return try mainFile(&state).checksum(of: page, size, &buffer)
   }
 
   /// Looks again at a page that differed. Takes no lock that a client could run into.
@@ -158,12 +153,8 @@ extension Database {
     guard isScrubbable(state), let size = state.pageSize,
       let expected = state.checksums?[page], expected != .none
     else { return nil }
-    var found = Checksum.none
     var buffer = [UInt8](repeating: 0, count: size.bytes)
-    try buffer.withPage(size) { raw throws(StoreError) in
-      try readStored(page, size, into: raw, in: &state)
-      found = Checksum.page(page, UnsafeRawBufferPointer(raw))
-    }
+    let found = try storedChecksum(of: page, size, &buffer, in: &state)
     return found == expected ? nil : DamagedPage(expected: expected, found: found)
   }
 

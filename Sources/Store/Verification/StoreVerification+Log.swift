@@ -67,11 +67,7 @@ extension StoreVerification {
     let path = configuration.logDirectory + "/" + Segment.fileName(first)
     let file = try disk.open(path, [])
     let size = try file.information().size
-    guard
-      let (header, length) = SegmentHeader.decode(
-        try file.readBytes(SegmentHeader.maxBytes, at: 0)
-      ), header.first == first
-    else {
+    guard let (begun, header) = try Segment.open(first, path, file) else {
       let isBegun = mayBeTorn && size <= Int64(SegmentHeader.maxBytes)
       note(
         Self.subject,
@@ -83,16 +79,7 @@ extension StoreVerification {
       )
       return nil
     }
-    var segment = Segment(
-      first: first,
-      previousTerm: header.previousTerm,
-      path: path,
-      file: file,
-      end: Int64(length),
-      last: LogIndex(first.rawValue &- 1),
-      lastMilliseconds: 0,
-      offsets: []
-    )
+    var segment = begun
     var term = header.previousTerm
     var buffer: ArraySlice<UInt8> = []
     while segment.end < size {
