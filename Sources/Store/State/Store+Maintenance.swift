@@ -26,6 +26,7 @@ extension Store {
 
   /// A write-ahead log that no client ever checkpoints would pin the log for ever.
   private func checkpointIfLarge(_ database: Database) throws(StoreError) {
+    guard !database.isKeptByOne else { return }
     let waiting = database.state.withLock { state in
       state.entry > state.backfilled && state.wal.frames >= Database.checkpointFrames
     }

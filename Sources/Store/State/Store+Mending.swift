@@ -115,7 +115,7 @@ extension Store {
     }
     if uncompared { database.withSharedLock { compare(database) } }
     // Who holds the lock makes up for it with the next commit.
-    guard isBehind,
+    guard isBehind, !database.isKeptByOne,
       database.sharedMemoryLocks.tryLock(.write, WALLock.write, briefly: true)
     else { return }
     defer { database.sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.write) }

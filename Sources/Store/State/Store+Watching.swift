@@ -34,12 +34,7 @@ extension Store {
     }
     if inline == true { return proceed() }
     workers.async { [self] in
-      let mapped = mapIndex(database)
-      let entry = database.state.withLock { state in
-        database.reconcile(&state, mapped: mapped)
-      }
-      guard let entry else { return proceed() }
-      tellCommitted(database)
+      guard let entry = settleLog(of: database) else { return proceed() }
       // SQLite has synced these frames already, where it was to.
       log.sync(through: entry) { _ in proceed() }
     }
@@ -48,17 +43,32 @@ extension Store {
   /// An exclusive lock on the main file is about to be free.
   ///
   /// After a commit with a journal the file is as it was when that was captured. Where it is not
-  /// (`journal_mode` MEMORY and OFF have no journal to capture), its pages are compared.
+  /// (`journal_mode` MEMORY and OFF have no journal to capture), its pages are compared. A client that
+  /// had the database to itself needed no lock for the write-ahead log either: what its death left
+  /// there is looked at here.
   private func exclusiveLeaves(_ database: Database, _ proceed: @escaping @Sendable () -> Void) {
     guard role == .primary else { return proceed() }
     let inline = database.state.withLockIfAvailable { state in
-      (try? database.isUnchanged(&state)) ?? false
+      guard !state.wal.isDangling else { return false }
+      return (try? database.isUnchanged(&state)) ?? false
     }
     if inline == true { return proceed() }
     workers.async { [self] in
+      let entry = database.state.withLock({ $0.wal.isDangling }) ? settleLog(of: database) : nil
       compare(database)
-      proceed()
+      guard let entry else { return proceed() }
+      log.sync(through: entry) { _ in proceed() }
     }
+  }
+
+  /// Lets log, write-ahead log and wal-index agree, while nobody else can write.
+  ///
+  /// - Returns: the entry of a transaction that was found.
+  private func settleLog(of database: Database) -> LogIndex? {
+    let mapped = mapIndex(database)
+    let entry = database.state.withLock { state in database.reconcile(&state, mapped: mapped) }
+    if entry != nil { tellCommitted(database) }
+    return entry
   }
 
   /// Records whatever in the main file differs from what the log knows.
@@ -240,6 +250,10 @@ extension Database {
     let path = path("-journal")
     if try context.disk.information(path) != nil { try context.disk.remove(path) }
   }
+
+  /// Whether a client has the database to itself (`locking_mode=EXCLUSIVE`), and then needs no lock for
+  /// the write-ahead log and its index, nor may have an index at all.
+  var isKeptByOne: Bool { mainLocks.isLocked(MainLock.shared, .write) }
 
   /// Whether a rollback journal is to be played back before anybody looks at the main file.
   func hasHotJournal() throws(StoreError) -> Bool {

@@ -109,6 +109,43 @@ struct DyingWriterTests {
     try fixture.check("a.db", "the next transaction")
   }
 
+  /// As above, but by a client that had the database to itself and took no lock for its log.
+  @Test func commitOfAnExclusiveClient() throws {
+    let fixture = try StoreFixture()
+    let connection = try fixture.connect("a.db")
+    try connection.run("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=wal; CREATE TABLE t(a)")
+    try connection.run("INSERT INTO t VALUES (1)")
+    let (offset, frames) = try frames(fixture, [(2, 2, try changedPage(fixture))])
+    try SystemDisk().open(fixture.path("a.db-wal"), [.write])
+      .writeAll(Array(frames[0].dropFirst(24)), at: offset + 24)
+    let before = fixture.position("a.db")
+    try send(Array(frames[0].prefix(24)), at: offset, fixture)
+    #expect(fixture.position("a.db") == before)
+    let locks = fixture.store.locks(of: FileName("a.db"))
+    let writer = try #require(locks.held.first { $0.kind == .write }?.owner)
+    try completing { done in locks.releaseAll(owner: writer) { done(nil) } }
+    #expect(fixture.position("a.db").txid == before.txid.next)
+    try fixture.check("a.db", "the dead client's transaction")
+    connection.close()
+  }
+
+  /// It checkpoints when it likes: nothing would tell it of a checkpoint by somebody else.
+  @Test func logOfAnExclusiveClient() throws {
+    let fixture = try StoreFixture()
+    let connection = try fixture.connect("a.db")
+    try connection.run(
+      "PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(a); "
+        + "PRAGMA locking_mode=EXCLUSIVE; INSERT INTO t VALUES (zeroblob(8000000))"
+    )
+    let size = try SystemDisk().information(fixture.path("a.db"))?.size
+    try fixture.store.maintain()
+    #expect(try SystemDisk().information(fixture.path("a.db"))?.size == size)
+    try connection.run("PRAGMA locking_mode=NORMAL; SELECT count(*) FROM t")
+    try fixture.store.maintain()
+    #expect(try SystemDisk().information(fixture.path("a.db"))?.size ?? 0 > 8_000_000)
+    try fixture.check("a.db", "checkpointed")
+  }
+
   @Test(arguments: 1...3) func deathInTheMiddle(parts: Int) throws {
     let (fixture, connection) = try prepared()
     let page = try changedPage(fixture)
