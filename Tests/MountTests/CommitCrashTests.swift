@@ -77,6 +77,30 @@ struct CommitCrashTests {
     }
   }
 
+  /// With passthrough its writes reach the file it has open, whatever became of the daemon.
+  @Test(
+    "A client outlives the daemon",
+    .timeLimit(.minutes(3)),
+    arguments: ["delete", "wal"]
+  )
+  func outliving(mode: String) async throws {
+    try await withCluster(replicas: 1) { _, nodes in
+      let path = nodes[0].mount + "/a.db"
+      async let client = Command.python(
+        "outlive.py",
+        [path, mode, "\(nodes[0].processIdentifier)"],
+        seconds: 100
+      )
+      _ = try await nodes[0].waitForEnd(seconds: 60)
+      try await nodes[0].start()
+      let result = try await client
+      #expect(result.isSuccess, "\(result.output)")
+      #expect(nodes[0].report.contains("it keeps the old file"))
+      try await nodes[1].waitUntilReady()
+      try await expectSameBytes("a.db", nodes)
+    }
+  }
+
   @Test("A replica joins while a client keeps the database to itself", .timeLimit(.minutes(2)))
   func joining() async throws {
     try await withCluster(replicas: 0) { cluster, nodes in

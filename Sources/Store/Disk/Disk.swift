@@ -21,9 +21,21 @@ package protocol Disk: Sendable {
   func information(_ path: String) throws(StoreError) -> DiskFileInformation?
   /// Bytes that can still be written to the file system of a directory.
   func available(_ directory: String) throws(StoreError) -> Int64
+  /// Where anybody else has a file open, puts a copy in its place, so that what they do to theirs
+  /// does not matter any more.
+  ///
+  /// - Parameter temporary: where the copy grows; on the same file system.
+  /// - Returns: whether that was necessary.
+  func detachIfOpen(_ path: String, through temporary: String) throws(StoreError) -> Bool
 }
 
 extension Disk {
+  /// For disks whose files nobody else opens.
+  package func detachIfOpen(
+    _ path: String,
+    through temporary: String
+  ) throws(StoreError) -> Bool { false }
+
   /// Without bound, for disks that have none.
   package func available(_ directory: String) throws(StoreError) -> Int64 { .max }
 }

@@ -227,7 +227,7 @@ extension DiskFileInformation {
 }
 
 /// The error of a failed system call; `what` says what was tried and on which path.
-private func systemError(_ number: Int32, _ what: String) -> StoreError {
+func systemError(_ number: Int32, _ what: String) -> StoreError {
   let reason = String(cString: strerror(number))
   if number == ENOSPC || number == EDQUOT {
     return StoreError(.full, "\(what): \(reason); make room on the disk or raise the quota")

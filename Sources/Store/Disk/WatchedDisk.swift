@@ -30,6 +30,9 @@ struct WatchedDisk: Disk {
   func available(_ directory: String) throws(StoreError) -> Int64 {
     try disk.available(directory)
   }
+  func detachIfOpen(_ path: String, through temporary: String) throws(StoreError) -> Bool {
+    try watch { () throws(StoreError) in try disk.detachIfOpen(path, through: temporary) }
+  }
 
   fileprivate func watch<Result>(
     _ body: () throws(StoreError) -> Result

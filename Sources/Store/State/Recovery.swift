@@ -6,6 +6,8 @@ import Synchronization
 //
 // The log decides. Every database's main file is brought to the state after its last entry in the log:
 //
+// 0. A file that a program still has open through a mount that is gone is replaced by a copy: with
+//    passthrough that program goes on reading and even writing it, whatever became of the daemon.
 // 1. A hot rollback journal is played back: it restores what an unfinished transaction had written.
 // 2. Every transaction behind the point up to which the database was stable is written into the
 //    main file, again where it was there already. A page that such a transaction touched is thereby
@@ -58,7 +60,10 @@ struct Recovery {
   /// - Parameter start: nothing up to this entry needs to be redone.
   /// - Returns: the databases there are afterwards, by name.
   mutating func run(from start: LogIndex) throws(StoreError) -> [String: Database] {
-    for database in databases.values { try playBack(database) }
+    for database in databases.values {
+      try detach(database)
+      try playBack(database)
+    }
     let last = context.log.last.index
     let first = context.log.summary().first
     let after = max(start, LogIndex(first.rawValue &- 1))
@@ -102,6 +107,7 @@ struct Recovery {
       if let slash = database.path().lastIndex(of: "/") {
         try context.disk.makeDirectory(String(database.path()[..<slash]))
       }
+      try detach(database)
       _ = try context.disk.open(database.path(), [.write, .create])
     }
     // Without the pages it had, the ones in the log alone would not make it.
@@ -198,6 +204,23 @@ struct Recovery {
     state.position = Position(txid: header.maxTXID, checksum: checksum)
     state.entry = entry.id.index
     state.backfilled = entry.id.index
+  }
+
+  /// Takes a database's file away from programs that have it open through a mount that is gone.
+  private func detach(_ database: Database) throws(StoreError) {
+    guard try context.disk.information(database.path()) != nil,
+      try context.disk.detachIfOpen(
+        database.path(),
+        through: context.stateDirectory + "/detached.tmp"
+      )
+    else { return }
+    context.logger.notice(
+      """
+      a program still has a database open through a mount that is gone; it keeps the old file and \
+      must open the database anew
+      """,
+      metadata: ["database": "\(database.name)"]
+    )
   }
 
   /// Restores what an unfinished rollback-journal transaction had written.

@@ -1,0 +1,65 @@
+#if os(Linux)
+  import Glibc
+
+  // Linux's own numbers (linux/fcntl.h and asm-generic/fcntl.h), which the C library shows only to
+  // programs that ask for its extensions.
+  private let setLease: Int32 = 1024
+  private let setLeaseSignal: Int32 = 10
+
+  extension SystemDisk {
+    package func detachIfOpen(
+      _ path: String,
+      through temporary: String
+    ) throws(StoreError) -> Bool {
+      let file = try open(path, [])
+      guard isOpenElsewhere(file) else { return false }
+      var status = stat()
+      guard fstat(file.descriptor, &status) == 0 else {
+        throw systemError(errno, "cannot inspect \(path)")
+      }
+      let copy = try open(temporary, [.write, .create, .truncate])
+      try Self.copy(Int64(status.st_size), from: file, to: copy)
+      guard fchmod(copy.descriptor, status.st_mode & 0o7777) == 0 else {
+        throw systemError(errno, "cannot set the permissions of \(temporary)")
+      }
+      // Without privilege the owner is this process's user, as it is of all else here.
+      guard fchown(copy.descriptor, status.st_uid, status.st_gid) == 0 || errno == EPERM else {
+        throw systemError(errno, "cannot set the owner of \(temporary)")
+      }
+      try copy.sync()
+      try rename(temporary, to: path)
+      if let slash = path.lastIndex(of: "/") { try syncDirectory(String(path[..<slash])) }
+      return true
+    }
+
+    /// Whether somebody else has the file open, be it through a mount that is gone: the kernel grants a
+    /// lease for writing only on a file that nobody else has open (fcntl(2), F_SETLEASE). False on
+    /// file systems without leases.
+    private func isOpenElsewhere(_ file: any DiskFile) -> Bool {
+      // Whoever opens the file while the lease is held makes the kernel send a signal, which by default
+      // ends the process; this one by default does nothing.
+      guard fcntl(file.descriptor, setLeaseSignal, SIGURG) == 0 else { return false }
+      guard fcntl(file.descriptor, setLease, Int32(F_WRLCK)) == 0 else {
+        return errno == EAGAIN
+      }
+      _ = fcntl(file.descriptor, setLease, Int32(F_UNLCK))
+      return false
+    }
+
+    private static func copy(
+      _ size: Int64,
+      from source: any DiskFile,
+      to target: any DiskFile
+    ) throws(StoreError) {
+      let step: Int64 = 1 << 20
+      var offset: Int64 = 0
+      while offset < size {
+        let bytes = try source.readBytes(Int(min(step, size - offset)), at: offset)
+        // Shorter than it was.
+        guard !bytes.isEmpty else { return }
+        try target.writeAll(bytes, at: offset)
+        offset += Int64(bytes.count)
+      }
+    }
+  }
+#endif
