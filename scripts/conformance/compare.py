@@ -9,15 +9,19 @@ Exits with 0 and prints how many databases there are, or with 1 and prints what 
 of its own, since whoever looks at a mount must be one that can be ended.
 """
 
+import io
 import json
 import os
 import sqlite3
 import sys
+import tempfile
 import time
 import urllib.request
 
 MAGIC = b"SQLite format 3\0"
 SUFFIXES = ("-journal", "-wal", "-shm", "-pos")
+# Bytes of a database that is not compared in memory.
+LARGE = 64 << 20
 
 
 def databases(port):
@@ -34,15 +38,23 @@ def databases(port):
     return found, status["waiting"]
 
 
-def content(path, deadline):
-    """What SQLite sees of a database: its pages; None where SQLite calls it damaged."""
+def content(path, deadline, copy=True):
+    """What SQLite sees of a database: a stream of its bytes; None where SQLite calls it damaged.
+
+    Without a copy just whether there is something.
+    """
     while True:
         connection = sqlite3.connect(path, timeout=5)
         try:
             connection.execute("begin")
             connection.execute("select count(*) from sqlite_master").fetchone()
             (pages,) = connection.execute("pragma page_count").fetchone()
-            return connection.serialize() if pages else b""
+            (size,) = connection.execute("pragma page_size").fetchone()
+            if not copy:
+                return pages > 0
+            if pages * size > LARGE:
+                return copied(connection)
+            return io.BytesIO(connection.serialize() if pages else b"")
         except sqlite3.OperationalError as error:
             if "locked" in str(error) and time.monotonic() < deadline:
                 continue
@@ -53,16 +65,33 @@ def content(path, deadline):
             connection.close()
 
 
+def copied(connection):
+    """A database too large for the memory, as a file that has no name any more."""
+    with tempfile.NamedTemporaryFile() as file:
+        target = sqlite3.connect(file.name)
+        target.execute("pragma synchronous=off").fetchone()
+        target.execute("pragma journal_mode=off").fetchone()
+        connection.backup(target)
+        target.close()
+        return open(file.name, "rb")
+
+
 def raw(path, size):
     """A file's bytes as far as the database goes; zeros where it ends in the midst of a page."""
     with open(path, "rb") as file:
-        return file.read(size).ljust(size, b"\0")
+        return io.BytesIO(file.read(size).ljust(size, b"\0"))
 
 
-def without_page(data, at, size):
-    """A database without one page, of which there may be anything in the file."""
-    start = at // size * size
-    return data if data is None or not at else data[:start] + data[start + size:]
+def differing_pages(ours, theirs, size, skipped):
+    """Numbers of pages that differ, but for one of which there may be anything in the file."""
+    number = 0
+    while True:
+        number += 1
+        pages = ours.read(size), theirs.read(size)
+        if pages == (b"", b""):
+            return
+        if pages[0] != pages[1] and number != skipped:
+            yield number
 
 
 def files_that_are_databases(mount):
@@ -97,7 +126,7 @@ def main():
     # The first look may play back a journal or recover a log that a test left.
     candidates = list(files_that_are_databases(mounts[0]))
     for name in candidates:
-        content(os.path.join(mounts[0], name), deadline)
+        content(os.path.join(mounts[0], name), deadline, copy=False)
     known = same_positions(ports, deadline)
     wrong = []
     for name, (_, _, problem, pages, page_size) in sorted(known.items()):
@@ -108,19 +137,15 @@ def main():
         ours, theirs = (content(path, deadline) for path in paths)
         if ours is None and theirs is None:
             ours, theirs = (raw(path, pages * page_size) for path in paths)
-        ours, theirs = (without_page(data, lock_byte, page_size) for data in (ours, theirs))
-        if ours == theirs:
-            continue
         if ours is None or theirs is None:
             wrong.append(f"{name}: damaged on the {'primary' if ours is None else 'replica'} alone")
             continue
-        first = next((at for at, (a, b) in enumerate(zip(ours, theirs)) if a != b), None)
-        wrong.append(f"{name}: sizes {len(ours)} and {len(theirs)}")
-        if first is not None:
-            samples = [data[first:first + 16].hex() for data in (ours, theirs)]
-            wrong[-1] += f"; from byte {first}: {', '.join(samples)}"
+        skipped = lock_byte // page_size + 1 if lock_byte else 0
+        different = list(differing_pages(ours, theirs, page_size, skipped))
+        if different:
+            wrong.append(f"{name}: {len(different)} of {pages} pages differ: {different[:8]}")
     for name in candidates:
-        if name not in known and content(os.path.join(mounts[0], name), deadline):
+        if name not in known and content(os.path.join(mounts[0], name), deadline, copy=False):
             wrong.append(f"{name}: a database that is not replicated")
     if wrong:
         sys.exit("\n".join(wrong))

@@ -201,6 +201,16 @@ extension Database {
     return try captureDangling(in: &state, recorder)
   }
 
+  /// Records a main file that was written anew under a write-ahead log that is still there.
+  func captureReplaced(in state: inout DatabaseState) throws(StoreError) -> LogIndex? {
+    guard state.isReplaced, let wal = state.wal.header, wal.pageSize == state.pageSize else {
+      return nil
+    }
+    let entry = try captureMerged(wal.pageSize, state.pages, in: &state)
+    publish(state, isWAL: true, milliseconds: recorder.milliseconds)
+    return entry
+  }
+
   /// The write-ahead log is gone or empty. After a checkpoint the main file has all of it; where
   /// something else than SQLite took it away, the main file is what is left.
   func logEnded(_ state: inout DatabaseState) throws(StoreError) -> LogIndex? {
@@ -213,7 +223,7 @@ extension Database {
     }
     var buffer = state.scratch.takeFrame()
     defer { state.scratch.frame = buffer }
-    var isWhole = true
+    var isWhole = !state.isReplaced
     for number in state.walPages.keys where isWhole && number <= state.pages {
       let page = PageNumber(number)
       isWhole = try main.checksum(of: page, pageSize, &buffer) == state.checksums?[page]

@@ -65,7 +65,9 @@ extension Database {
     guard pages > 0 else { return nil }
     let all = (1...pages).map { PagePlace(page: PageNumber($0), offset: nil) }
     let places = try withoutDamage(all, main, header.pageSize, in: state)
-    return try recordMain(main, header, pages, places, in: &state, recorder)
+    let entry = try recordMain(main, header, pages, places, in: &state, recorder)
+    state.isReplaced = false
+    return entry
   }
 
   /// A database whose main file was emptied by its transaction (all of it rolled back to nothing,

@@ -21,11 +21,12 @@ extension Database {
       }
       adopt(file, in: &state)
     }
-    let before = state.wal.header
+    var header = state.wal.header
     let mark = state.wal.mark
     var logged: LogIndex?
     do throws(StoreError) {
       while let transaction = try prepare(file, at: offset, bytes, in: &state) {
+        noteHeader(&header, &state)
         if let failed = state.failed { throw failed }
         let entry = try record(transaction, file, at: offset, bytes, in: &state, recorder)
         state.wal.commit()
@@ -35,11 +36,7 @@ extension Database {
       takeBack(offset, mark, isLogged: logged != nil, &state)
       throw error
     }
-    if state.wal.header != before {
-      // SQLite starts a log over only when all of it is in the main file and nobody reads it.
-      state.walPages.removeAll(keepingCapacity: true)
-      state.backfilled = state.entry
-    }
+    noteHeader(&header, &state)
     do throws(StoreError) {
       try file.write(bytes, at: offset)
     } catch {
@@ -51,6 +48,17 @@ extension Database {
       publish(state, isWAL: true, milliseconds: recorder.milliseconds)
     }
     return logged
+  }
+
+  /// Takes note that the write-ahead log is started over, where it is.
+  private func noteHeader(_ last: inout WALHeader?, _ state: inout DatabaseState) {
+    guard state.wal.header != last else { return }
+    last = state.wal.header
+    // SQLite writes a header in one piece. Where another program spoils it, what it committed is gone.
+    if last == nil, !state.walPages.isEmpty { state.isReplaced = true }
+    // SQLite starts a log over only when all of it is in the main file and nobody reads it.
+    state.walPages.removeAll(keepingCapacity: true)
+    state.backfilled = state.entry
   }
 
   /// Takes a write to the write-ahead log for not made.

@@ -58,6 +58,9 @@ struct DatabaseState: Sendable {
   var uncompared = false
   /// The main file was changed while no client could write it: it is to be read through soon.
   var isDoubted = false
+  /// Something other than SQLite has emptied the main file, to write it anew, or taken the write-ahead
+  /// log away: what is in the main file now is not explained by checkpoints.
+  var isReplaced = false
   /// The database was dropped or replaced; the object stays for those who still hold it.
   var dropped = false
 

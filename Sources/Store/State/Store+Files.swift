@@ -45,6 +45,8 @@ extension Store {
       }
     case .main where database(name.path) != nil:
       change(name.database, done: done) { (_, state) throws(StoreError) in
+        // SQLite leaves at least one page of what was one.
+        if size == 0, state.pages > 0 { state.isReplaced = true }
         let before = try state.main?.known()
         // What SQLite cuts off after a commit is in the transaction already.
         let isEnd = size == Int64(state.pages) * Int64(state.pageSize?.bytes ?? 0)

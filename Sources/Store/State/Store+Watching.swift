@@ -131,7 +131,8 @@ extension Store {
     // As a reader: what a writer has half done is not to be seen.
     database.withSharedLock { compare(database) }
     let entry = try database.state.withLock { state throws(StoreError) in
-      try database.captureFoundLog(in: &state)
+      if let found = try database.captureFoundLog(in: &state) { return LogIndex?.some(found) }
+      return try database.captureReplaced(in: &state)
     }
     if entry != nil { tellCommitted(database) }
   }
@@ -226,7 +227,7 @@ extension Database {
   func isUnchanged(_ state: inout DatabaseState) throws(StoreError) -> Bool {
     let main = try mainFile(&state)
     let now = try main.known()
-    if state.known == now { return true }
+    if state.known == now, !state.isReplaced { return true }
     guard let header = try DatabaseHeader.read(main) else { return state.pages == 0 }
     // With a write-ahead log the main file changes by checkpoints alone, which change nothing.
     // Once the log is gone, nothing but a transaction may change it.
@@ -234,6 +235,7 @@ extension Database {
       state.known = now
       return true
     }
+    if state.isReplaced { return false }
     if state.known != nil, state.pages > 0, !state.uncompared,
       !writers.mayHaveChanged(now.information)
     {

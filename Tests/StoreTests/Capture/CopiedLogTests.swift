@@ -98,6 +98,28 @@ struct CopiedLogTests {
     try fixture.check("b.db", "a transaction after it")
   }
 
+  /// One byte of the log is changed, so that SQLite ignores all of it, and a database of an older state is
+  /// copied over the one that had it.
+  @Test(arguments: [0, 5, 13, 20, 31, 33, 40, 1000])
+  func spoiledLog(at offset: Int64) throws {
+    let fixture = try StoreFixture()
+    let (main, wal) = try make(fixture)
+    let log = Array(wal.prefix(32 + 1048))
+    for round in 0..<3 {
+      try copy(main, to: "b.db", fixture)
+      try copy(log, to: "b.db-wal", fixture)
+      let file = try fixture.store.open(FileName("b.db-wal"), [.write])
+      try [log[Int(offset)] &+ 1].withUnsafeBytes { raw in
+        try completing { fixture.store.write(file, at: offset, raw, done: $0) }
+      }
+      try completing { fixture.store.close(file, wrote: true, done: $0) }
+      let connection = try fixture.connect("b.db")
+      #expect(try connection.number("SELECT count(*) FROM t") == 0)
+      connection.close()
+      try fixture.check("b.db", "round \(round)")
+    }
+  }
+
   /// Frames in the middle of the log are damaged, so that SQLite's recovery ends before them.
   @Test func damagedLog() throws {
     let fixture = try StoreFixture()
