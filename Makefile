@@ -5,7 +5,8 @@ SHELL := /bin/bash
 # A test that hangs must not hang whoever waits for the tests.
 TEST_LIMIT := 45m
 
-# Seconds that `make fuzz` gives each target, and the targets; all of them without names.
+# Seconds that `make fuzz` and `make fuzz-test` give each target; of `make fuzz` also the targets, all of
+# them without names.
 SECONDS := 60
 TARGET :=
 # How long `make soak` goes on.
@@ -22,7 +23,7 @@ KILLS := 2000
 
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
 
-.PHONY: help up test conformance crash-test fuzz soak bench lint format build clean packages
+.PHONY: help up test built-for-tests conformance crash-test fuzz fuzz-test soak bench lint format build clean packages
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,15 +31,20 @@ help: ## Show this list.
 up: ## Start three nodes on this machine, to try Halite; Ctrl-C stops them.
 	@scripts/up.sh
 
-test: packages ## Run all tests.
-	swift build --build-tests
-	swift build --product halite
+test: built-for-tests ## Run all tests.
 	timeout --kill-after=30s $(TEST_LIMIT) swift test --skip-build --no-parallel
 
 conformance: packages ## Run SQLite's own tests on a mount; see docs/conformance.md.
 	scripts/conformance/build.sh
 	[[ "$(HALITE)" != .build/debug/halite ]] || swift build --product halite
 	scripts/conformance/run.py --halite "$(HALITE)" --set $(SET) $(FILES)
+
+built-for-tests: packages # The tests, and the command that they run.
+	swift build --build-tests
+	swift build --product halite
+
+fuzz-test: built-for-tests ## Attack every decoder from one seed: make fuzz-test SECONDS=60.
+	scripts/fuzz-test.sh $(SECONDS)
 
 fuzz: packages ## Attack the decoders of files: make fuzz SECONDS=60 TARGET=ltx.
 	scripts/fuzz.sh $(SECONDS) $(TARGET)
@@ -49,9 +55,7 @@ soak: packages ## Three nodes under load and faults: make soak MINUTES=10.
 	python3 scripts/soak/soak.py $(MINUTES) \
 	  "$$(ls .build/release/halite .build/debug/halite 2>/dev/null | tail -1)"
 
-crash-test: packages ## Crash disks, daemons and applications for hours.
-	swift build --build-tests
-	swift build --product halite
+crash-test: built-for-tests ## Crash disks, daemons and applications for hours.
 	HALITE_CRASH_SEEDS=$(SEEDS) HALITE_KILLS=$(KILLS) timeout --kill-after=30s 8h \
 	  swift test --skip-build --no-parallel --filter 'Crash|FaultTests'
 

@@ -5,10 +5,13 @@ import Testing
 ///
 /// `make fuzz` gives the formats of files the attention of libFuzzer; this is what runs with all
 /// tests, for the wire, the configuration and HTTP as well. `HALITE_FUZZ_SEED` repeats a run,
-/// `HALITE_FUZZ_SECONDS` makes it longer. What once was a defect lies in `Regressions/TARGET/` and
+/// `HALITE_FUZZ_SECONDS` makes it longer, and `HALITE_FUZZ_PART=1/2` takes every second target, for as
+/// many processes as there are processors. What once was a defect lies in `Regressions/TARGET/` and
 /// is run each time.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct FuzzTests {
-  static let targets = FormatTargets.all + WireTargets.all + SessionTargets.all + NodeTargets.all
+@Suite(.serialized, .timeLimit(.minutes(60))) struct FuzzTests {
+  static let targets = part(
+    of: FormatTargets.all + WireTargets.all + SessionTargets.all + NodeTargets.all
+  )
 
   private static let environment = ProcessInfo.processInfo.environment
   private static let seed =
@@ -20,6 +23,16 @@ import Testing
   private static let slowest = 10.0
   /// Bytes by which the process may grow while one target runs.
   private static let growth = 256 << 20
+
+  /// The targets that are this process's share.
+  private static func part(of targets: [FuzzTarget]) -> [FuzzTarget] {
+    let numbers = environment["HALITE_FUZZ_PART"]?.split(separator: "/").compactMap { Int($0) }
+    guard let numbers else { return targets }
+    guard numbers.count == 2, numbers[1] > 0, (1...numbers[1]).contains(numbers[0]) else {
+      preconditionFailure("HALITE_FUZZ_PART is a fraction, as 1/2")
+    }
+    return targets.enumerated().filter { $0.offset % numbers[1] == numbers[0] - 1 }.map(\.element)
+  }
 
   @Test(arguments: targets.map(\.name)) func survives(name: String) throws {
     let target = try #require(Self.targets.first { $0.name == name })
