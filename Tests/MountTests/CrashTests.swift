@@ -31,9 +31,9 @@ struct CrashTests {
 
   /// How many applications die in each journal mode: `HALITE_KILLS`.
   private static let kills =
-    ProcessInfo.processInfo.environment["HALITE_KILLS"].flatMap(Int.init) ?? 100
+    ProcessInfo.processInfo.environment["HALITE_KILLS"].flatMap(Int.init) ?? 500
   /// How many daemons do, where a short run has `few` of them.
-  private static func daemons(_ few: Int) -> Int { max(few, kills / 20) }
+  private static func daemons(_ few: Int) -> Int { max(few, kills / 40) }
 
   @Test(
     "Applications are killed one after the other while others go on",
