@@ -39,7 +39,7 @@ func parseConfiguration(
   @Test func everyKeyIsRead() {
     let (configuration, problems) = parseConfiguration(
       """
-      fuse: {dir: mnt, allow-other: yes, passthrough: off}
+      fuse: {dir: mnt, allow-other: yes, passthrough: off, low-latency: on}
       data: {dir: /srv/data, retention: 1h30m, max-log-size: 64MiB, compress: false,
              scrub-rate: 512KiB, scrub-interval: 12h, control-socket: /run/halite.sock}
       http: {addr: "127.0.0.1:8080"}
@@ -56,7 +56,12 @@ func parseConfiguration(
     #expect(problems == [])
     #expect(
       configuration.fuse
-        == FuseConfiguration(directory: "/etc/mnt", allowOther: true, passthrough: false)
+        == FuseConfiguration(
+          directory: "/etc/mnt",
+          allowOther: true,
+          passthrough: false,
+          lowLatency: true
+        )
     )
     #expect(
       configuration.data

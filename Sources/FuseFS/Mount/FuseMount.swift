@@ -74,6 +74,7 @@ package final class FuseMount: Sendable {
     let session = FuseSession(
       fileSystem: fileSystem,
       passthrough: configuration.passthrough,
+      lowLatency: configuration.isLowLatency,
       logger: logger
     ) { [self] in onEnded(describe($0)) }
     do throws(FuseError) {

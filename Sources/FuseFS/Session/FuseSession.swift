@@ -13,6 +13,7 @@ internal import Synchronization
 final class FuseSession: @unchecked Sendable {
   let fileSystem: FileSystem
   private let handshake: InitHandshake
+  private let wakefulness: WakefulProcessors?
   private let logger: Logger
   /// Let go of once it was called, as whoever is called may hold on to the session.
   private var onEnded: (@Sendable (FuseMountEnd) -> Void)?
@@ -33,6 +34,7 @@ final class FuseSession: @unchecked Sendable {
   init(
     fileSystem: FileSystem,
     passthrough: Bool,
+    lowLatency: Bool,
     logger: Logger,
     onEnded: @escaping @Sendable (FuseMountEnd) -> Void
   ) {
@@ -40,6 +42,7 @@ final class FuseSession: @unchecked Sendable {
     self.logger = logger
     self.onEnded = onEnded
     handshake = InitHandshake(passthrough: passthrough)
+    wakefulness = lowLatency ? WakefulProcessors(logger: logger) : nil
   }
 
   // MARK: Connecting
@@ -52,6 +55,7 @@ final class FuseSession: @unchecked Sendable {
       let count = read(descriptor, buffer, size)
       guard count > 0, let context, let buffer else { return count }
       let this = Unmanaged<FuseSession>.fromOpaque(context).takeUnretainedValue()
+      this.wakefulness?.note()
       if !this.handshake.isFinished {
         this.handshake.received(UnsafeRawBufferPointer(start: buffer, count: count))
       }
@@ -188,6 +192,7 @@ final class FuseSession: @unchecked Sendable {
   }
 
   private func destroy(_ session: OpaquePointer) {
+    wakefulness?.stop()
     fuse_session_destroy(session)
     Unmanaged.passUnretained(self).release()
   }

@@ -8,6 +8,9 @@ extension Configuration {
       "  dir: \(quoted(fuse.directory))",
       "  allow-other: \(fuse.allowOther)",
       "  passthrough: \(fuse.passthrough)",
+    ]
+    if let lowLatency = fuse.lowLatency { lines.append("  low-latency: \(lowLatency)") }
+    lines += [
       "data:",
       "  dir: \(quoted(data.directory))",
       "  retention: \(Quantities.text(data.retention))",

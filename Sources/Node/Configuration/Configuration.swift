@@ -23,6 +23,8 @@ package struct FuseConfiguration: Sendable, Equatable {
   package let allowOther: Bool
   /// Whether to let the kernel pass reads of databases to the disk where it can.
   package let passthrough: Bool
+  /// Whether to keep idle processors awake while the mount is busy; nil: on machines with few of them.
+  package let lowLatency: Bool?
 }
 
 /// The node's own files.

@@ -164,14 +164,15 @@ struct ConfigurationParser {
     let section = reader.section(
       root,
       "fuse",
-      keys: ["dir", "allow-other", "passthrough"],
+      keys: ["dir", "allow-other", "passthrough", "low-latency"],
       ignored: ["debug": "use \"log.level: trace\""]
     )
     note(section, "dir")
     return FuseConfiguration(
       directory: overrides.mount ?? path(section, "dir") ?? "/litefs",
       allowOther: reader.bool(section, "allow-other") ?? false,
-      passthrough: reader.bool(section, "passthrough") ?? true
+      passthrough: reader.bool(section, "passthrough") ?? true,
+      lowLatency: reader.bool(section, "low-latency")
     )
   }
 

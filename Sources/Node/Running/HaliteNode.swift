@@ -121,7 +121,8 @@ package final class HaliteNode: Sendable {
       configuration: FuseMountConfiguration(
         directory: configuration.fuse.directory,
         allowOther: configuration.fuse.allowOther,
-        passthrough: configuration.fuse.passthrough
+        passthrough: configuration.fuse.passthrough,
+        lowLatency: configuration.fuse.lowLatency
       ),
       backend: store,
       logger: logger
