@@ -197,6 +197,31 @@ struct NameTests {
     }
   }
 
+  @Test("names that nothing has", .timeLimit(.minutes(1)))
+  func absent() async throws {
+    try await TestMount.with { mount in
+      _ = try await Child.python(
+        """
+        tree, (db, journal) = sys.argv[2], [mnt + '/db', mnt + '/db-journal']
+        fails(errno.ENOENT, os.stat, db)
+        fails(errno.ENOENT, os.stat, journal)
+        # Behind the kernel's back: of the one it has been told that nothing will come.
+        for name in ['db', 'db-journal']: open(tree + '/' + name, 'w').write('x')
+        assert os.stat(db).st_size == 1
+        fails(errno.ENOENT, os.stat, journal)
+        # What clients do it knows.
+        os.remove(tree + '/db-journal')
+        open(journal, 'w').write('four')
+        assert os.stat(journal).st_size == 4
+        os.rename(journal, mnt + '/other-journal')
+        fails(errno.ENOENT, os.stat, journal)
+        assert os.stat(mnt + '/other-journal').st_size == 4
+        """,
+        [mount.directory, mount.tree]
+      )
+    }
+  }
+
   @Test("made-up files", .timeLimit(.minutes(1)), arguments: [true, false])
   func virtual(passthrough: Bool) async throws {
     try await TestMount.with(passthrough: passthrough) { mount in

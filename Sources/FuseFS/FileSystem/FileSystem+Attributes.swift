@@ -27,7 +27,13 @@ extension FileSystem {
         if !request.reply(entry: node, Self.attributes(file, path)) { forget(node, 1) }
         return
       }
-      replyEntry(request, parent, name, try tree.attributes(path))
+      do throws(SystemCallError) {
+        replyEntry(request, parent, name, try tree.attributes(path))
+      } catch {
+        let validity = backend.absence(of: FileName(path))
+        guard error.number == ENOENT, validity > 0 else { throw error }
+        request.reply(absentFor: validity)
+      }
     }
   }
 

@@ -62,6 +62,13 @@ final class FuseRequest: @unchecked Sendable {
     return answer { fuse_reply_entry($0, &entry) }
   }
 
+  /// Nothing has that name, nor will for so many seconds unless a client takes it.
+  func reply(absentFor seconds: Double) {
+    var entry = fuse_entry_param()
+    entry.entry_timeout = seconds
+    answer { fuse_reply_entry($0, &entry) }
+  }
+
   func reply(link target: String) {
     answer { request in SystemPath.withBytes(target) { fuse_reply_readlink(request, $0) } }
   }

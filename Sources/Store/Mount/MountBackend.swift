@@ -56,6 +56,10 @@ package protocol MountBackend: AnyObject, Sendable {
   /// The lock table of a file; the same object for as long as the file exists under that name.
   func locks(of name: FileName) -> FileLocks
 
+  /// How long a name that nothing has will not be taken by the node itself, in seconds, so that the
+  /// kernel need not ask again; what clients create it knows.
+  func absence(of name: FileName) -> Double
+
   /// A read-only file that the node makes up (`.primary`, `.lag`, `<db>-pos`), or nil. No listing
   /// shows it.
   func virtualFile(_ path: String) -> VirtualFile?

@@ -55,6 +55,12 @@ extension Store: MountBackend {
     }
   }
 
+  /// SQLite looks for a journal and a write-ahead log in every transaction. On the primary clients alone
+  /// create them; a replica's applying makes logs.
+  package func absence(of name: FileName) -> Double {
+    role == .primary && (name.role == .journal || name.role == .wal) ? 1 : 0
+  }
+
   /// Whether the file is a database that the log speaks of.
   func isReplicated(_ name: String) -> Bool {
     guard let published = database(name)?.published else { return false }

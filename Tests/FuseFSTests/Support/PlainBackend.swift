@@ -154,6 +154,9 @@ final class PlainBackend: MountBackend {
     }
   }
 
+  /// Long enough for a test to see that the kernel did not ask again.
+  func absence(of name: FileName) -> Double { name.role == .journal ? 60 : 0 }
+
   func virtualFile(_ path: String) -> VirtualFile? { virtual.withLock { $0[path] } }
 
   private func complete(_ done: MountCompletion, _ body: () throws(StoreError) -> Void) {

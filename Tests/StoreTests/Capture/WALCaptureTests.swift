@@ -70,6 +70,7 @@ struct WALCaptureTests {
         return locks
       }
     }
+    func absence(of name: FileName) -> Double { 0 }
     func virtualFile(_ path: String) -> VirtualFile? { nil }
   }
 
