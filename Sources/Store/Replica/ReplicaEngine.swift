@@ -1,3 +1,4 @@
+import Dispatch
 import LTX
 import Logging
 import Synchronization
@@ -20,7 +21,13 @@ package final class ReplicaEngine: ReplicationSink {
     var stages: [String: (first: LogIndex, commit: LogIndex?)] = [:]
     var subscribers: [UInt64: @Sendable () -> Void] = [:]
     var nextSubscriber: UInt64 = 0
+    /// Whether a sync of the log is about to begin that will cover whatever has come until then.
+    var isSyncDue = false
   }
+
+  /// How long entries wait for their sync.
+  private static let syncMilliseconds = 10
+  private let syncing = DispatchQueue(label: "halite.replica.sync")
 
   let store: Store
   let state = Mutex(State())
@@ -52,14 +59,26 @@ package final class ReplicaEngine: ReplicationSink {
     // Also after an error: what has come into the log is to be applied.
     let last = log.last.index
     enqueue(batch, after: before, through: last)
-    // Durability follows behind; the primary learns of it from the next acknowledgement.
-    if last > before {
-      log.sync(through: last) { [weak self] error in
+    if last > before { syncSoon() }
+    tellProgress()
+    if let failure { throw failure }
+  }
+
+  /// Durability follows behind, once for all that comes within a short while: nobody waits for it, and
+  /// what a crash takes is fetched again. The primary learns of it from the next acknowledgement.
+  private func syncSoon() {
+    let isFirst = state.withLock { state in
+      defer { state.isSyncDue = true }
+      return !state.isSyncDue
+    }
+    guard isFirst else { return }
+    syncing.asyncAfter(deadline: .now() + .milliseconds(Self.syncMilliseconds)) { [weak self] in
+      guard let self else { return }
+      state.withLock { $0.isSyncDue = false }
+      log.sync(through: log.last.index) { [weak self] error in
         if error == nil { self?.tellProgress() }
       }
     }
-    tellProgress()
-    if let failure { throw failure }
   }
 
   private func enqueue(_ batch: LogBatch, after before: LogIndex, through last: LogIndex) {
