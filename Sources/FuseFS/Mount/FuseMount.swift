@@ -58,6 +58,7 @@ package final class FuseMount: Sendable {
 
   /// Mounts; when it returns the mount answers.
   package func start() throws(FuseError) {
+    DescriptorLimit.raise()
     try point.prepare(logger: logger)
     let workers = try WorkerPool(threads: configuration.workers)
     let fileSystem: FileSystem

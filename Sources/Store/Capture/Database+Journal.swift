@@ -19,6 +19,12 @@ extension Database {
     guard let header = try DatabaseHeader.read(main) else {
       return try captureEmptied(main, journal.header.pageSize, in: &state, recorder)
     }
+    // Not all that is to be recorded is this transaction's.
+    if state.uncompared {
+      let entry = try captureAll(in: &state, recorder)
+      state.uncompared = false
+      return entry
+    }
     // The transaction began on something else than what the log knows: a file that was emptied or
     // exchanged behind the store's back.
     if state.pageSize == header.pageSize, journal.header.pages != state.pages {
@@ -107,6 +113,8 @@ extension Database {
     let pageSize = header.pageSize
     var page = state.scratch.takeFrame()
     defer { state.scratch.frame = page }
+    // What changes while the pages are read shows as a change later.
+    let known = try main.known()
     let details = TransactionRecorder.Details(pageSize: pageSize, pages: pages, wal: nil)
     let entry = try recorder.record(details, places, in: &state) { place, use throws(StoreError) in
       try page.withPage(pageSize) { buffer throws(StoreError) in
@@ -114,7 +122,7 @@ extension Database {
         try use(UnsafeRawBufferPointer(buffer))
       }
     }
-    state.known = try main.known()
+    state.known = known
     state.backfilled = state.entry
     if entry != nil {
       publish(state, isWAL: header.readVersion == 2, milliseconds: recorder.milliseconds)

@@ -82,7 +82,10 @@ extension Store {
     guard ends, role == .primary else {
       return done(
         StoreError.catching { () throws(StoreError) in
-          if role == .primary { try admitJournal(file.name, at: offset, bytes.count) }
+          if role == .primary {
+            try admitJournal(file.name, at: offset, bytes.count)
+            noteForeignJournal(file.name, at: offset, bytes)
+          }
           try file.file.write(bytes, at: offset)
         }
       )
@@ -91,6 +94,24 @@ extension Store {
     endJournal(file.name, file.file, done: done) { () throws(StoreError) in
       try file.file.writeAll(copy, at: offset)
     }
+  }
+
+  /// A hot journal that is copied to its place, by a program that has no lock, is not that of a
+  /// transaction which this store has seen begin: what playing it back makes of the database is only
+  /// told by comparing all of it.
+  ///
+  /// SQLite, with locks or without, writes the header by itself.
+  private func noteForeignJournal(
+    _ name: FileName,
+    at offset: Int64,
+    _ bytes: UnsafeRawBufferPointer
+  ) {
+    guard offset == 0, bytes.count > RollbackJournal.headerBytes,
+      let database = database(name.database),
+      bytes.count > Int(bytes.bigEndian(UInt32.self, at: 20)),
+      !database.mainLocks.isLocked(LockRange(0, .max), .write)
+    else { return }
+    workers.async { database.state.withLock { $0.uncompared = true } }
   }
 
   /// What is left to do once the transaction that a journal's end commits has been captured.

@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import Synchronization
 import Testing
 
 @testable import Store
@@ -63,6 +64,26 @@ struct CopiedLogTests {
     #expect(try connection.number("SELECT count(*) FROM t") == 31)
     try connection.run("INSERT INTO t VALUES (1)")
     try fixture.check("b.db", "a transaction after cp")
+  }
+
+  /// A database is copied in the midst of a transaction, with the journal that undoes it.
+  @Test func journalBehindItsDatabase() throws {
+    let fixture = try StoreFixture()
+    let source = try fixture.connect("a.db")
+    try source.run("PRAGMA cache_size=2; CREATE TABLE t(a); PRAGMA cache_spill=1")
+    for row in 0..<30 { try source.run("INSERT INTO t VALUES (hex(zeroblob(\(row * 90))))") }
+    try source.run("BEGIN; UPDATE t SET a = 'undone'; DELETE FROM t WHERE rowid < 9")
+    let main = try bytes(ofFile: fixture.path("a.db"))
+    let journal = try bytes(ofFile: fixture.path("a.db-journal"))
+    try source.run("ROLLBACK")
+    try copy(main, to: "b.db", fixture)
+    try copy(journal, to: "b.db-journal", fixture, block: 65_536)
+    let connection = try fixture.connect("b.db")
+    #expect(try connection.number("SELECT count(*) FROM t WHERE a != 'undone'") == 30)
+    try fixture.check("b.db", "SQLite's undoing")
+    #expect(fixture.store.database("b.db")?.state.withLock { $0.damaged.isEmpty } == true)
+    try connection.run("INSERT INTO t VALUES (1)")
+    try fixture.check("b.db", "a transaction after it")
   }
 
   /// Somebody still writes to a log that has been removed.
