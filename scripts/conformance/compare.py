@@ -98,7 +98,7 @@ def files_that_are_databases(mount):
     for folder, _, names in os.walk(mount):
         for name in names:
             path = os.path.join(folder, name)
-            if name.endswith(SUFFIXES) or not os.path.isfile(path):
+            if name.endswith(SUFFIXES) or os.path.islink(path) or not os.path.isfile(path):
                 continue
             with open(path, "rb") as file:
                 if file.read(len(MAGIC)) == MAGIC:
