@@ -111,6 +111,7 @@ extension Store {
       bytes.count > Int(bytes.bigEndian(UInt32.self, at: 20)),
       !database.mainLocks.isLocked(LockRange(0, .max), .write)
     else { return }
+    if database.state.withLockIfAvailable({ $0.uncompared = true }) != nil { return }
     workers.async { database.state.withLock { $0.uncompared = true } }
   }
 
