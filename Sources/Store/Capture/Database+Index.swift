@@ -203,11 +203,19 @@ extension Database {
 
   /// Records a main file that was written anew under a write-ahead log that is still there.
   func captureReplaced(in state: inout DatabaseState) throws(StoreError) -> LogIndex? {
-    guard state.isReplaced, let wal = state.wal.header, wal.pageSize == state.pageSize else {
-      return nil
+    guard state.isReplaced, let wal = state.wal.header else { return nil }
+    var entry: LogIndex?
+    // Where all of the log has been checkpointed, readers look into the main file alone.
+    let isCheckpointed = state.index.map { $0.backfilled >= state.wal.frames } ?? false
+    if state.wal.frames == 0 || isCheckpointed {
+      state.walPages.removeAll()
+      entry = try captureAll(in: &state, recorder)
+    } else {
+      guard wal.pageSize == state.pageSize else { return nil }
+      entry = try captureMerged(wal.pageSize, state.pages, in: &state)
+      publish(state, isWAL: true, milliseconds: recorder.milliseconds)
     }
-    let entry = try captureMerged(wal.pageSize, state.pages, in: &state)
-    publish(state, isWAL: true, milliseconds: recorder.milliseconds)
+    state.isReplaced = false
     return entry
   }
 

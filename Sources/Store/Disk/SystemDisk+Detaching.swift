@@ -17,6 +17,22 @@
       guard fstat(file.descriptor, &status) == 0 else {
         throw systemError(errno, "cannot inspect \(path)")
       }
+      do throws(StoreError) {
+        try replace(path, file, status, through: temporary)
+      } catch {
+        // It may be what the disk has no room for.
+        try? remove(temporary)
+        throw error
+      }
+      return true
+    }
+
+    private func replace(
+      _ path: String,
+      _ file: any DiskFile,
+      _ status: stat,
+      through temporary: String
+    ) throws(StoreError) {
       let copy = try open(temporary, [.write, .create, .truncate])
       try Self.copy(Int64(status.st_size), from: file, to: copy)
       guard fchmod(copy.descriptor, status.st_mode & 0o7777) == 0 else {
@@ -29,18 +45,18 @@
       try copy.sync()
       try rename(temporary, to: path)
       if let slash = path.lastIndex(of: "/") { try syncDirectory(String(path[..<slash])) }
-      return true
     }
 
     /// Whether somebody else has the file open, be it through a mount that is gone: the kernel grants a
-    /// lease for writing only on a file that nobody else has open (fcntl(2), F_SETLEASE). False on
-    /// file systems without leases.
+    /// lease for writing only on a file that nobody else has open (fcntl(2), F_SETLEASE). True where it
+    /// cannot be told, since the file is another user's and CAP_LEASE is missing; false on file systems
+    /// without leases.
     private func isOpenElsewhere(_ file: any DiskFile) -> Bool {
       // Whoever opens the file while the lease is held makes the kernel send a signal, which by default
       // ends the process; this one by default does nothing.
       guard fcntl(file.descriptor, setLeaseSignal, SIGURG) == 0 else { return false }
       guard fcntl(file.descriptor, setLease, Int32(F_WRLCK)) == 0 else {
-        return errno == EAGAIN
+        return errno == EAGAIN || errno == EACCES
       }
       _ = fcntl(file.descriptor, setLease, Int32(F_UNLCK))
       return false

@@ -60,6 +60,7 @@ struct Recovery {
   /// - Parameter start: nothing up to this entry needs to be redone.
   /// - Returns: the databases there are afterwards, by name.
   mutating func run(from start: LogIndex) throws(StoreError) -> [String: Database] {
+    if try context.disk.information(detached) != nil { try context.disk.remove(detached) }
     for database in databases.values {
       try detach(database)
       try playBack(database)
@@ -206,17 +207,17 @@ struct Recovery {
     state.backfilled = entry.id.index
   }
 
+  /// Where the copy of a file that is detached grows.
+  private var detached: String { context.stateDirectory + "/detached.tmp" }
+
   /// Takes a database's file away from programs that have it open through a mount that is gone.
   private func detach(_ database: Database) throws(StoreError) {
     guard try context.disk.information(database.path()) != nil,
-      try context.disk.detachIfOpen(
-        database.path(),
-        through: context.stateDirectory + "/detached.tmp"
-      )
+      try context.disk.detachIfOpen(database.path(), through: detached)
     else { return }
     context.logger.notice(
       """
-      a program still has a database open through a mount that is gone; it keeps the old file and \
+      a program may still have a database open through a mount that is gone; it keeps the old file and \
       must open the database anew
       """,
       metadata: ["database": "\(database.name)"]

@@ -175,8 +175,14 @@ extension Store {
     } else {
       isSmall = ((try? context.disk.information(path)?.size) ?? .max) <= Self.inlineJournal
     }
-    let inline = !isSmall ? nil : database.state.withLockIfAvailable { end(&$0) }
-    if let inline { return go(on: inline) }
+    let inline =
+      !isSmall
+      ? nil
+      : database.state.withLockIfAvailable { state -> JournalEnd? in
+        // All pages are to be compared, which takes long.
+        state.uncompared ? nil : end(&state)
+      }
+    if let inline = inline ?? nil { return go(on: inline) }
     workers.async { go(on: database.state.withLock { end(&$0) }) }
   }
 

@@ -54,11 +54,21 @@ extension Store {
     }
     if inline == true { return proceed() }
     workers.async { [self] in
-      let entry = database.state.withLock({ $0.wal.isDangling }) ? settleLog(of: database) : nil
+      let entry = settleAbandonedLog(of: database)
       compare(database)
       guard let entry else { return proceed() }
       log.sync(through: entry) { _ in proceed() }
     }
+  }
+
+  /// `settleLog`, where a client that had the database to itself is gone. Another may be in the midst of a
+  /// transaction: a lock of the main file is given up by whoever tried to be the last to close it.
+  private func settleAbandonedLog(of database: Database) -> LogIndex? {
+    guard database.state.withLock({ $0.wal.isDangling }),
+      database.sharedMemoryLocks.tryLock(.write, WALLock.write, briefly: true)
+    else { return nil }
+    defer { database.sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.write) }
+    return settleLog(of: database)
   }
 
   /// Lets log, write-ahead log and wal-index agree, while nobody else can write.
@@ -77,7 +87,8 @@ extension Store {
       var synced = false
       let entry = try database.state.withLock { state throws(StoreError) in
         if try database.isUnchanged(&state) {
-          state.uncompared = false
+          // Playing back a journal is still to change it.
+          if try !database.hasHotJournal() { state.uncompared = false }
           return LogIndex?.none
         }
         // What a dead writer left half done is not to be seen: the next client undoes it.
@@ -121,7 +132,7 @@ extension Store {
     }
     if let known = database(name), known.published.position.txid > .zero {
       let same = try known.state.withLock { state throws(StoreError) in
-        try known.isUnchanged(&state)
+        try known.isUnchanged(&state) && !state.isReplaced
       }
       if same { return }
     } else {
