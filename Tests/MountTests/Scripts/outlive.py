@@ -22,7 +22,8 @@ def served(path):
     deadline = time.monotonic() + LIMIT
     while True:
         try:
-            connection = sqlite3.connect(path, timeout=20)
+            # Between the two mounts there is a bare directory: nothing must be created there.
+            connection = sqlite3.connect(f"file:{path}?mode=rw", timeout=20, uri=True)
             connection.execute("select count(*) from sqlite_master").fetchone()
             return connection
         except sqlite3.Error as error:
