@@ -38,10 +38,10 @@ def databases(port):
     return found, status["waiting"]
 
 
-def content(path, deadline, copy=True):
-    """What SQLite sees of a database: a stream of its bytes; None where SQLite calls it damaged.
+def look(path, deadline, use):
+    """What `use` makes of a connection and the database's size in bytes, as SQLite sees it.
 
-    Without a copy just whether there is something.
+    None where SQLite calls the database damaged.
     """
     while True:
         connection = sqlite3.connect(path, timeout=5)
@@ -50,11 +50,7 @@ def content(path, deadline, copy=True):
             connection.execute("select count(*) from sqlite_master").fetchone()
             (pages,) = connection.execute("pragma page_count").fetchone()
             (size,) = connection.execute("pragma page_size").fetchone()
-            if not copy:
-                return pages > 0
-            if pages * size > LARGE:
-                return copied(connection)
-            return io.BytesIO(connection.serialize() if pages else b"")
+            return use(connection, pages * size)
         except sqlite3.OperationalError as error:
             if "locked" in str(error) and time.monotonic() < deadline:
                 continue
@@ -65,8 +61,14 @@ def content(path, deadline, copy=True):
             connection.close()
 
 
-def copied(connection):
-    """A database too large for the memory, as a file that has no name any more."""
+def has_content(_, size):
+    return size > 0
+
+
+def content(connection, size):
+    """A stream of the database's bytes; of one too large for the memory, a file without a name."""
+    if size <= LARGE:
+        return io.BytesIO(connection.serialize() if size else b"")
     with tempfile.NamedTemporaryFile() as file:
         target = sqlite3.connect(file.name)
         target.execute("pragma synchronous=off").fetchone()
@@ -126,7 +128,7 @@ def main():
     # The first look may play back a journal or recover a log that a test left.
     candidates = list(files_that_are_databases(mounts[0]))
     for name in candidates:
-        content(os.path.join(mounts[0], name), deadline, copy=False)
+        look(os.path.join(mounts[0], name), deadline, has_content)
     known = same_positions(ports, deadline)
     wrong = []
     for name, (_, _, problem, pages, page_size) in sorted(known.items()):
@@ -134,7 +136,7 @@ def main():
             wrong.append(f"{name}: {problem}")
             continue
         paths = [os.path.join(mount, name) for mount in mounts]
-        ours, theirs = (content(path, deadline) for path in paths)
+        ours, theirs = (look(path, deadline, content) for path in paths)
         if ours is None and theirs is None:
             ours, theirs = (raw(path, pages * page_size) for path in paths)
         if ours is None or theirs is None:
@@ -145,7 +147,7 @@ def main():
         if different:
             wrong.append(f"{name}: {len(different)} of {pages} pages differ: {different[:8]}")
     for name in candidates:
-        if name not in known and content(os.path.join(mounts[0], name), deadline, copy=False):
+        if name not in known and look(os.path.join(mounts[0], name), deadline, has_content):
             wrong.append(f"{name}: a database that is not replicated")
     if wrong:
         sys.exit("\n".join(wrong))

@@ -130,7 +130,7 @@ class Bench:
     def clear(self, directory):
         return run_limited(["rm", "-rf", directory], 60)
 
-    def run(self, name, directory, seconds):
+    def run(self, name, directory, limit):
         """Runs one test file in a directory, for at most so many seconds."""
         started = time.monotonic()
         if name.startswith("mptest:"):
@@ -142,7 +142,7 @@ class Bench:
         else:
             command = [self.tests["testfixture"], f"{self.tests['source']}/test/{name}"]
             pattern = r"(\d+) errors out of (\d+) tests"
-        code, output = run_limited(command, seconds, self.user, directory)
+        code, output = run_limited(command, limit, self.user, directory)
         seconds = time.monotonic() - started
         counts = re.findall(pattern, output)
         if code is None:

@@ -186,6 +186,7 @@ final class FuseSession: @unchecked Sendable {
   /// Gives up a connection that was never run.
   func discard() {
     onEnded = nil
+    wakefulness?.stop()
     guard let session else { return }
     self.session = nil
     destroy(session)

@@ -38,13 +38,10 @@
       guard fchmod(copy.descriptor, status.st_mode & 0o7777) == 0 else {
         throw systemError(errno, "cannot set the permissions of \(temporary)")
       }
-      // Without privilege the owner is this process's user, as it is of all else here.
-      guard fchown(copy.descriptor, status.st_uid, status.st_gid) == 0 || errno == EPERM else {
-        throw systemError(errno, "cannot set the owner of \(temporary)")
-      }
+      try giveOwner(of: status, to: temporary)
       try copy.sync()
       try rename(temporary, to: path)
-      if let slash = path.lastIndex(of: "/") { try syncDirectory(String(path[..<slash])) }
+      if let parent = parentDirectory(path) { try syncDirectory(parent) }
     }
 
     /// Whether somebody else has the file open, be it through a mount that is gone: the kernel grants a

@@ -88,8 +88,12 @@ package struct SystemDisk: Disk {
     guard SystemPath.withBytes(path, { chmod($0, Self.sharedMode) }) == 0 else {
       throw systemError(errno, "cannot set the permissions of \(path)")
     }
-    // Without privilege the owner is this process's user, as it is of all else here.
-    let (user, group) = (status.st_uid, status.st_gid)
+    try giveOwner(of: status, to: path)
+  }
+
+  /// Without privilege the owner is this process's user, as it is of all else here.
+  func giveOwner(of model: stat, to path: String) throws(StoreError) {
+    let (user, group) = (model.st_uid, model.st_gid)
     guard SystemPath.withBytes(path, { chown($0, user, group) }) == 0 || errno == EPERM else {
       throw systemError(errno, "cannot set the owner of \(path)")
     }
@@ -123,7 +127,7 @@ package struct SystemDisk: Disk {
   }
 
   /// The path above, or nil for the root and for a bare name.
-  private func parentDirectory(_ path: String) -> String? {
+  func parentDirectory(_ path: String) -> String? {
     var trimmed = path[...]
     while trimmed.hasSuffix("/"), trimmed.count > 1 { trimmed.removeLast() }
     guard let slash = trimmed.lastIndex(of: "/"), slash > trimmed.startIndex else { return nil }

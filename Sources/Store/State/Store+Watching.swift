@@ -88,7 +88,7 @@ extension Store {
       let entry = try database.state.withLock { state throws(StoreError) in
         if try database.isUnchanged(&state) {
           // Playing back a journal is still to change it.
-          if try !database.hasHotJournal() { state.uncompared = false }
+          if state.uncompared, try !database.hasHotJournal() { state.uncompared = false }
           return LogIndex?.none
         }
         // What a dead writer left half done is not to be seen: the next client undoes it.

@@ -48,7 +48,6 @@ def main(path, mode, process):
     for _ in range(40):
         connection.execute("insert into t(b) values(zeroblob(3000))")
     connection.execute("commit")
-    # What a child has of it is neither locked nor closed with what the parent opens later.
     old = os.open(path, os.O_RDWR)
     size = os.fstat(old).st_size
     connection.execute("begin")

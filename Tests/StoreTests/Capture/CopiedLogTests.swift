@@ -19,19 +19,32 @@ struct CopiedLogTests {
     )
   }
 
-  /// Writes a file as `cp` does, in blocks.
+  /// Writes into a file that is open on the mount.
+  private func write(
+    _ bytes: [UInt8],
+    at offset: Int64,
+    _ file: MountedFile,
+    _ fixture: StoreFixture
+  ) throws {
+    try bytes.withUnsafeBytes { raw in
+      try completing { fixture.store.write(file, at: offset, raw, done: $0) }
+    }
+  }
+
+  /// Writes a file as `cp` does, in blocks. The kernel sends the truncation as a request of its own.
   private func copy(
     _ bytes: [UInt8],
     to name: String,
     _ fixture: StoreFixture,
     block: Int = 4096
   ) throws {
-    let file = try fixture.store.open(FileName(name), [.write, .create, .truncate])
+    let file = try fixture.store.open(FileName(name), [.write, .create])
+    if try file.file.information().size > 0 {
+      try completing { fixture.store.truncate(FileName(name), file, to: 0, done: $0) }
+    }
     for start in stride(from: 0, to: bytes.count, by: block) {
       let part = Array(bytes[start..<min(start + block, bytes.count)])
-      try part.withUnsafeBytes { raw in
-        try completing { fixture.store.write(file, at: Int64(start), raw, done: $0) }
-      }
+      try write(part, at: Int64(start), file, fixture)
     }
     try completing { fixture.store.close(file, wrote: true, done: $0) }
   }
@@ -77,12 +90,7 @@ struct CopiedLogTests {
     if !restarted { try connection.run("INSERT INTO t VALUES (1)") }
     let page = 5
     for byte in (page * 1024 + 100)..<(page * 1024 + 200) { main[byte] ^= 0x55 }
-    let file = try fixture.store.open(FileName("b.db"), [.write])
-    try completing { fixture.store.truncate(FileName("b.db"), file, to: 0, done: $0) }
-    try main.withUnsafeBytes { raw in
-      try completing { fixture.store.write(file, at: 0, raw, done: $0) }
-    }
-    try completing { fixture.store.close(file, wrote: true, done: $0) }
+    try copy(main, to: "b.db", fixture)
     // A log that is about to be started over counts no more, although its frames are there.
     if !restarted { try fixture.check("b.db", "cp") }
     try connection.run("INSERT INTO t VALUES (2)")
@@ -111,6 +119,34 @@ struct CopiedLogTests {
     try fixture.check("b.db", "a transaction after it")
   }
 
+  /// Another client writes into a copied database while that is taken over, where it was read already.
+  @Test func changedWhileItIsRead() throws {
+    let disk = FaultyDisk()
+    let fixture = try StoreFixture(disk: disk)
+    let (main, _) = try make(fixture)
+    let file = try fixture.store.open(FileName("b.db"), [.write, .create])
+    try write(main, at: 0, file, fixture)
+    let other = try fixture.store.open(FileName("b.db"), [.write])
+    let path = fixture.path("b.db")
+    let changes = Mutex(0)
+    disk.watcher.withLock {
+      $0 = { operation, target in
+        // All pages have been read when the log takes them.
+        guard operation == .write, target.contains("/log/") else { return }
+        let isFirst = changes.withLock { count in
+          count += 1
+          return count == 1
+        }
+        if isFirst { try? SystemDisk().open(path, [.write]).writeAll([1, 2, 3], at: 1500) }
+      }
+    }
+    try completing { fixture.store.close(file, wrote: true, done: $0) }
+    disk.watcher.withLock { $0 = nil }
+    #expect(changes.withLock { $0 } > 0)
+    try completing { fixture.store.close(other, wrote: true, done: $0) }
+    try fixture.check("b.db", "the other client's change")
+  }
+
   /// Somebody still writes to a log that has been removed.
   @Test func removedLog() throws {
     let fixture = try StoreFixture()
@@ -119,9 +155,7 @@ struct CopiedLogTests {
     try completing { fixture.store.remove(FileName("b.db-wal"), done: $0) }
     try copy(main, to: "b.db", fixture)
     let before = fixture.position("b.db")
-    try wal.withUnsafeBytes { raw in
-      try completing { fixture.store.write(file, at: 0, raw, done: $0) }
-    }
+    try write(wal, at: 0, file, fixture)
     #expect(fixture.position("b.db") == before)
     try fixture.check("b.db", "a write to a removed file")
   }
@@ -155,9 +189,7 @@ struct CopiedLogTests {
       try copy(main, to: "b.db", fixture)
       try copy(log, to: "b.db-wal", fixture)
       let file = try fixture.store.open(FileName("b.db-wal"), [.write])
-      try [log[Int(offset)] &+ 1].withUnsafeBytes { raw in
-        try completing { fixture.store.write(file, at: offset, raw, done: $0) }
-      }
+      try write([log[Int(offset)] &+ 1], at: offset, file, fixture)
       try completing { fixture.store.close(file, wrote: true, done: $0) }
       let connection = try fixture.connect("b.db")
       #expect(try connection.number("SELECT count(*) FROM t") == 0)
@@ -173,9 +205,7 @@ struct CopiedLogTests {
     try copy(main, to: "b.db", fixture)
     try copy(wal, to: "b.db-wal", fixture)
     let file = try fixture.store.open(FileName("b.db-wal"), [.write])
-    try [UInt8](repeating: 7, count: 40).withUnsafeBytes { raw in
-      try completing { fixture.store.write(file, at: 32 + 20 * 1048 + 100, raw, done: $0) }
-    }
+    try write([UInt8](repeating: 7, count: 40), at: 32 + 20 * 1048 + 100, file, fixture)
     let connection = try fixture.connect("b.db")
     let count = try connection.number("SELECT count(*) FROM t")
     #expect(count > 0 && count < 31)
