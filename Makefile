@@ -32,7 +32,7 @@ up: ## Start three nodes on this machine, to try Halite; Ctrl-C stops them.
 	@scripts/up.sh
 
 test: built-for-tests ## Run all tests.
-	timeout --kill-after=30s $(TEST_LIMIT) swift test --skip-build --no-parallel
+	timeout --kill-after=30s $(TEST_LIMIT) stdbuf -oL swift test --skip-build --no-parallel
 
 conformance: packages ## Run SQLite's own tests on a mount; see docs/conformance.md.
 	scripts/conformance/build.sh

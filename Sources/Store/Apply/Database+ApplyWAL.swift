@@ -76,6 +76,7 @@ extension Database {
         salt2: header.salt2
       )
     )
+    markForReaders(index)
   }
 
   /// Starts the log over when all of it is in the main file and no reader uses it.

@@ -245,4 +245,17 @@ extension Database {
     state.known = nil
     return try captureAll(in: &state, recorder)
   }
+
+  /// Sets a read mark to the end of the write-ahead log that the wal-index shows, as the next reader would
+  /// have to, which costs it two requests: to lock the mark's slot and to let go of it.
+  ///
+  /// While somebody holds the WRITE lock, so that the end stands.
+  func markForReaders(_ index: WALIndex) {
+    let end = index.frames
+    let slots = 1...4
+    guard end > 0, !slots.contains(where: { index.readMark($0) == end }) else { return }
+    _ = slots.first { slot in
+      sharedMemoryLocks.whileFree(WALLock.read(slot)) { index.setReadMark(slot, end) }
+    }
+  }
 }

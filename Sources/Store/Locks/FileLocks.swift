@@ -67,6 +67,17 @@ package final class FileLocks: Sendable {
     return true
   }
 
+  /// Performs `body` if nobody has a lock in the range, and keeps anybody from taking one meanwhile.
+  ///
+  /// - Parameter body: short, and without a call back into this table.
+  package func whileFree(_ range: LockRange, _ body: () -> Void) -> Bool {
+    queue.withLock { queue in
+      guard !queue.table.held.contains(where: { $0.range.overlaps(range) }) else { return false }
+      body()
+      return true
+    }
+  }
+
   /// Ends a wait with `.interrupted`; does nothing when its outcome is already known.
   package func cancel(_ ticket: LockTicket) {
     perform(queue.withLock { $0.cancel(ticket) })

@@ -29,8 +29,11 @@ extension Store {
   private func writerLeaves(_ database: Database, _ proceed: @escaping @Sendable () -> Void) {
     guard role == .primary else { return proceed() }
     let inline = database.state.withLockIfAvailable { state -> Bool in
-      guard mayTouchIndexInline, !state.wal.isDangling else { return false }
-      return database.agreesWithIndex(state)
+      guard mayTouchIndexInline, !state.wal.isDangling, database.agreesWithIndex(state) else {
+        return false
+      }
+      if let index = state.index { database.markForReaders(index) }
+      return true
     }
     if inline == true { return proceed() }
     workers.async { [self] in

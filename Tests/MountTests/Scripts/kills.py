@@ -109,8 +109,16 @@ def end(pid):
 
 
 def main():
-    path, mode = sys.argv[1:3]
-    kills, seed = int(sys.argv[3]), int(sys.argv[4])
+    writers = {}
+    try:
+        attack(writers, *sys.argv[1:3], *map(int, sys.argv[3:5]))
+    finally:
+        # Nobody goes on writing after a failure.
+        for pid in writers.values():
+            os.kill(pid, signal.SIGKILL)
+
+
+def attack(writers, path, mode, kills, seed):
     chance = random.Random(seed)
     notes = mmap.mmap(-1, 8 * WRITERS)
     _, status = os.waitpid(child(lambda: prepare(path, mode)), 0)
@@ -122,7 +130,6 @@ def main():
         return child(lambda: write(path, mode, writer, number, notes))
 
     done = 0
-    writers = {}
     heard, heard_at = b"", time.monotonic()
     while done < kills:
         for writer in range(WRITERS):
@@ -137,10 +144,9 @@ def main():
         if time.monotonic() - heard_at > PATIENCE:
             sys.exit(f"nothing was committed for {PATIENCE} s, after {done} kills")
         if done % 100 == 0 or done >= kills:
-            for pid in writers.values():
-                end(pid)
-            done += len(writers)
-            writers = {}
+            while writers:
+                end(writers.popitem()[1])
+                done += 1
             _, status = os.waitpid(child(lambda: check(path, notes)), 0)
             if status != 0:
                 sys.exit(f"after {done} kills, {mode}, seed {seed}")

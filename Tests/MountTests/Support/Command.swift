@@ -1,6 +1,12 @@
 import Dispatch
 import Foundation
 
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Musl
+#endif
+
 /// A program run to its end, always under a time limit: a test must never touch a mount itself,
 /// since a dead lock in the daemon would then hang the test run beyond help.
 enum Command {
@@ -48,16 +54,23 @@ enum Command {
     process.arguments = ["-k", "5", "\(seconds)"] + arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     if let directory { process.currentDirectoryURL = URL(fileURLWithPath: directory) }
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = pipe
+    // A file and not a pipe: what a program leaves running would keep a pipe open for ever.
+    let path = NSTemporaryDirectory() + "/halite-output-" + UUID().uuidString
+    let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw Failure("no file for the output: errno \(errno)") }
+    unlink(path)
+    let output = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+    process.standardOutput = output
+    process.standardError = output
     process.standardInput = FileHandle.nullDevice
     try process.run()
-    let data = pipe.fileHandleForReading.readDataToEndOfFile()
     process.waitUntilExit()
+    // `timeout` leads a process group, which nothing of a failed program may outlive.
+    kill(-process.processIdentifier, SIGKILL)
+    try output.seek(toOffset: 0)
     return Result(
       code: process.terminationReason == .exit ? process.terminationStatus : 128,
-      output: String(decoding: data, as: UTF8.self)
+      output: String(decoding: try output.readToEnd() ?? Data(), as: UTF8.self)
     )
   }
 

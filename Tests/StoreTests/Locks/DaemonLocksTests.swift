@@ -55,4 +55,29 @@ struct DaemonLocksTests {
     try connection.run("INSERT INTO t VALUES (1)")
     connection.close()
   }
+
+  /// Without it the next reader must lock a slot, set its mark and let go of it: two requests more.
+  @Test("a read mark is at the end of the log after each commit, whoever reads")
+  func readMark() throws {
+    let fixture = try StoreFixture()
+    let writer = try fixture.connect("a.db")
+    try writer.run("PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES (0)")
+    let reader = try fixture.connect("a.db")
+    let database = try #require(fixture.store.database("a.db"))
+    for number in 1...12 {
+      if number == 4 { try reader.run("BEGIN; SELECT a FROM t") }
+      if number == 9 { try reader.run("COMMIT; PRAGMA wal_checkpoint") }
+      let seen = number >= 4 && number < 9 ? "3" : "\(number - 1)"
+      #expect(try reader.value("SELECT max(a) FROM t") == seen)
+      try writer.run("INSERT INTO t VALUES (\(number))")
+      let index = try #require(database.state.withLock { $0.index })
+      let marks = (1...4).filter { slot in
+        index.readMark(slot) == index.frames && !database.sharedMemoryLocks.isLocked(WALLock.read(slot))
+      }
+      #expect(!marks.isEmpty, "after commit \(number)")
+    }
+    reader.close()
+    writer.close()
+    try fixture.check("a.db")
+  }
 }
