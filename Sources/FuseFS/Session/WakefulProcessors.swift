@@ -22,6 +22,7 @@ final class WakefulProcessors: Sendable {
   private let requests = Atomic<UInt64>(0)
   /// Whether the stream is being looked at, so that a request need not say that it is there.
   private let isWatched = Atomic(false)
+  private let isHolding = Atomic(false)
 
   private let device: String
 
@@ -37,6 +38,9 @@ final class WakefulProcessors: Sendable {
       try NativeThread.start("halite-fuse-qos") { [self] in watch() }
     } catch { return nil }
   }
+
+  /// Whether requests come in a dense stream just now.
+  var isDense: Bool { isHolding.load(ordering: .relaxed) }
 
   /// A request has come.
   func note() {
@@ -63,10 +67,12 @@ final class WakefulProcessors: Sendable {
       before = now
       if isDense {
         if held == nil { held = Self.hold(device) }
+        isHolding.store(true, ordering: .relaxed)
         continue
       }
       if let descriptor = held { close(descriptor) }
       held = nil
+      isHolding.store(false, ordering: .relaxed)
       isWatched.store(false, ordering: .relaxed)
       self.phase.update { if $0 == .watching { $0 = .asleep } }
     }

@@ -42,6 +42,7 @@ extension Database {
       }
       numbers.formUnion(leaves)
     }
+    let named = numbers.count { $0.rawValue <= min(pages, old) } + Int(max(pages, old) - old)
     numbers.subtract(try damagedBefore(journal, records, main, in: &state))
     var places = numbers.filter { $0.rawValue <= min(pages, old) }
       .map { PagePlace(page: $0, offset: nil) }
@@ -51,7 +52,10 @@ extension Database {
         places.append(PagePlace(page: PageNumber(number), offset: nil))
       }
     }
-    return try recordMain(main, header, pages, places, in: &state, recorder)
+    let entry = try recordMain(main, header, pages, places, in: &state, recorder)
+    // A page that is what it was may have been something else in between, and that be on the disk.
+    if entry != nil, state.scratch.changes.count == named { state.owesSync = false }
+    return entry
   }
 
   /// Compares every page of the main file with what is known of it, and records what differs.

@@ -31,6 +31,8 @@ package final class Database: Sendable {
   let reading = Mutex(())
   /// The clients that may write into the main file.
   let writers: Writers
+  /// Whether all of the rollback journal is on stable storage.
+  let journal = JournalDurability()
   /// Held while the persistent state is written.
   let flushing = Mutex(())
   private let publication: Mutex<Published>

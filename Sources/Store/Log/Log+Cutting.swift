@@ -79,6 +79,7 @@ extension Log {
     guard var segment = state.segments.last, segment.last > index else { return }
     try segment.file.truncate(to: offset)
     segment.end = offset
+    segment.room = 0
     segment.last = index
     let kept = (segment.count + Segment.indexEvery - 1) / Segment.indexEvery
     segment.offsets = Array(segment.offsets.prefix(Int(kept)))

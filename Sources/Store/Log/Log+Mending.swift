@@ -33,6 +33,7 @@ extension Log {
     try disk.syncDirectory(directory)
     state.withLock { state in
       state.segments[state.segments.count - 1].file = file
+      state.segments[state.segments.count - 1].room = 0
       state.failed = nil
     }
     syncer.mended(through: last)

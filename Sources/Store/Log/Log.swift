@@ -15,6 +15,8 @@ package final class Log: Sendable {
     var recent = RecentEntries()
     /// Set after a write that may have left part of an entry behind; nothing more is appended.
     var failed: StoreError?
+    /// Whether zeros may be written ahead of the entries.
+    var keepsRoom = true
     var subscribers: [UInt64: @Sendable () -> Void] = [:]
     var nextSubscriber: UInt64 = 0
   }
@@ -141,6 +143,7 @@ package final class Log: Sendable {
       }
     } catch {
       do throws(StoreError) {
+        state.segments[active].room = 0
         try file.truncate(to: offset)
       } catch let second {
         state.failed = StoreError(
@@ -255,6 +258,11 @@ extension Log {
     // needs to look for a torn end in the last two only.
     if let full = state.segments.last {
       do throws(StoreError) {
+        // Only the last two segments may end with anything but an entry.
+        if full.room > full.end {
+          try full.file.truncate(to: full.end)
+          state.segments[state.segments.count - 1].room = 0
+        }
         try full.file.sync()
       } catch {
         state.failed = failedSync(error)

@@ -106,6 +106,7 @@ final class LogSyncer: Sendable {
         return (ready, state.running)
       }
       for waiter in ready { waiter.done(failure) }
+      if failure == nil { log.makeRoom() }
       if !more { return }
     }
   }

@@ -100,6 +100,10 @@ struct Segment: Sendable {
   var lastMilliseconds: UInt64
   /// Offsets of entries `first`, `first + indexEvery`, …, as far as known.
   var offsets: [Int64]
+  /// Where zeros written ahead of the entries end; nothing was where it is below `end`.
+  var room: Int64 = 0
+  /// Where the entries ended when they were last synced.
+  var syncedEnd: Int64 = 0
 
   /// What a segment that is being written anew is called.
   static let temporarySuffix = ".tmp"

@@ -84,6 +84,7 @@ extension Store {
         StoreError.catching { () throws(StoreError) in
           if role == .primary {
             try admitJournal(file.name, at: offset, bytes.count)
+            database(file.name.database)?.journal.willChange()
             noteForeignJournal(file.name, at: offset, bytes)
           }
           try file.file.write(bytes, at: offset)
@@ -120,6 +121,8 @@ extension Store {
     case over(Result<LogIndex?, StoreError>)
     /// The entry must be durable before the journal may go.
     case afterSync(LogIndex)
+    /// The main file must be, since the log would not bring back all that was written there.
+    case afterMainSync(LogIndex?)
   }
 
   /// Ends a rollback journal by `operation`, after capturing the transaction it commits.
@@ -134,16 +137,19 @@ extension Store {
   ) {
     let database = makeDatabase(name.database)
     let path = context.tree + "/" + name.path
+    database.journal.willChange()
     @Sendable func end(_ state: inout DatabaseState) -> JournalEnd {
       let synced = Self.takeSynced(&state)
       do throws(StoreError) {
         guard let journal = try openJournal(file, path),
           let entry = try database.captureJournal(journal, in: &state, database.recorder)
         else {
-          try operation()
-          state.isEnding = false
-          state.endedJournal = true
-          return .over(.success(nil))
+          if state.owesSync { return .afterMainSync(nil) }
+          return .over(database.end(&state, operation))
+        }
+        if state.owesSync {
+          state.isEnding = true
+          return .afterMainSync(entry)
         }
         if synced {
           state.isEnding = true
@@ -152,20 +158,31 @@ extension Store {
         return .over(database.endCaptured(entry, &state, operation))
       } catch { return .over(.failure(error)) }
     }
+    @Sendable func conclude(_ entry: LogIndex?, _ failure: StoreError?) {
+      let result = database.state.withLock { state in
+        let last = { () throws(StoreError) in
+          if let failure { throw failure }
+          try operation()
+        }
+        guard let entry else { return database.end(&state, last) }
+        return database.endCaptured(entry, &state, last)
+      }
+      finish(database, result, done: done)
+    }
     @Sendable func go(on end: JournalEnd) {
       switch end {
       case .over(let result): finish(database, result, done: done)
+      case .afterMainSync(let entry):
+        workers.async { [self] in
+          let failure = StoreError.catching { () throws(StoreError) in
+            try database.payMainSync()
+            if let entry { try log.syncAndWait(through: entry) }
+          }
+          conclude(entry, failure)
+        }
       case .afterSync(let entry):
         log.sync(through: entry) { [self] error in
-          workers.async { [self] in
-            let result = database.state.withLock { state in
-              database.endCaptured(entry, &state) { () throws(StoreError) in
-                if let error { throw error }
-                try operation()
-              }
-            }
-            finish(database, result, done: done)
-          }
+          workers.async { conclude(entry, error) }
         }
       }
     }
@@ -202,6 +219,29 @@ extension Store {
 }
 
 extension Database {
+  /// Makes the main file durable where a sync of it was left out.
+  func payMainSync() throws(StoreError) {
+    let main = try state.withLock { state throws(StoreError) in
+      state.owesSync ? try mainFile(&state) : nil
+    }
+    guard let main else { return }
+    try main.sync()
+    state.withLock { $0.owesSync = false }
+  }
+
+  /// Performs the operation that ends a journal of which nothing is left to record.
+  fileprivate func end(
+    _ state: inout DatabaseState,
+    _ operation: () throws(StoreError) -> Void
+  ) -> Result<LogIndex?, StoreError> {
+    do throws(StoreError) {
+      try operation()
+      state.isEnding = false
+      state.endedJournal = true
+      return .success(nil)
+    } catch { return .failure(error) }
+  }
+
   /// Performs the operation that ends the journal of a transaction which the log has.
   fileprivate func endCaptured(
     _ entry: LogIndex,

@@ -97,6 +97,7 @@ extension Store {
       }
     }
     _ = try saveRedoStart()
+    log.close()
   }
 
   /// This node is the primary from now on, in this term.

@@ -24,6 +24,12 @@ extension Store {
   }
 
   private func captureMember(_ database: Database) throws(StoreError) -> LogIndex? {
+    // Once the super-journal is gone, no journal undoes what a crash leaves in the main file.
+    try database.payMainSync()
+    return try captureJournal(of: database)
+  }
+
+  private func captureJournal(of database: Database) throws(StoreError) -> LogIndex? {
     try database.state.withLock { state throws(StoreError) in
       guard let journal = try context.disk.openIfPresent(database.path("-journal")) else {
         return nil

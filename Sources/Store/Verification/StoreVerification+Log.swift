@@ -112,6 +112,10 @@ extension StoreVerification {
     mayBeTorn: Bool
   ) {
     let index = segment.last.next
+    // Room that was written ahead (`Log.makeRoom`) when the node was killed.
+    if mayBeTorn, buffer.allSatisfy({ $0 == 0 }), segment.end + Int64(buffer.count) == size {
+      return
+    }
     let isTorn = mayBeTorn && !Self.holdsEntry(buffer.dropFirst(), after: index)
     let rest = size - segment.end
     note(

@@ -21,7 +21,7 @@ import time
 WRITERS = 3
 KEEP = 60
 # A writer that commits nothing in so many seconds is stuck.
-PATIENCE = 30
+PATIENCE = 60
 
 
 def connect(path):

@@ -113,9 +113,13 @@ final class Node: Sendable {
   func discard() {
     signal(SIGCONT)
     signal(SIGKILL)
-    process.withLock {
-      $0?.waitUntilExit(); $0 = nil
+    let left = process.withLock { process in
+      defer { process = nil }
+      return process
     }
+    // Waited for in vain where it hangs in its own mount, which then goes first.
+    let end = ContinuousClock.now + .seconds(10)
+    while left?.isRunning == true, ContinuousClock.now < end { usleep(5000) }
     umount2(mount, Int32(MNT_DETACH))
   }
 

@@ -203,7 +203,8 @@ struct DyingWriterTests {
         connection = try fixture.connect("a.db")
       }
     }
-    #expect(refused >= 60 / every)
+    // A failure may hit the zeros that are written ahead instead, which nobody misses.
+    #expect(refused >= 45 / every)
     #expect(try connection.value("PRAGMA integrity_check") == "ok")
   }
 

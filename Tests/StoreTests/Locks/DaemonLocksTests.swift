@@ -72,7 +72,8 @@ struct DaemonLocksTests {
       try writer.run("INSERT INTO t VALUES (\(number))")
       let index = try #require(database.state.withLock { $0.index })
       let marks = (1...4).filter { slot in
-        index.readMark(slot) == index.frames && !database.sharedMemoryLocks.isLocked(WALLock.read(slot))
+        index.readMark(slot) == index.frames
+          && !database.sharedMemoryLocks.isLocked(WALLock.read(slot))
       }
       #expect(!marks.isEmpty, "after commit \(number)")
     }

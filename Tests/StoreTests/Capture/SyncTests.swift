@@ -1,0 +1,86 @@
+import Synchronization
+import Testing
+
+@testable import Store
+
+/// Which syncs a transaction with a rollback journal costs: that of the main file is left out where the
+/// log does the transaction again after a crash.
+struct SyncTests {
+  private let disk = FaultyDisk()
+  private let fixture: StoreFixture
+  private let connection: Connection
+
+  init() throws {
+    fixture = try StoreFixture(disk: disk)
+    connection = try fixture.connect("a.db")
+    try connection.run(
+      """
+      PRAGMA page_size=1024; PRAGMA synchronous=FULL; PRAGMA cache_size=4; PRAGMA cache_spill=2;
+      CREATE TABLE t(n INTEGER PRIMARY KEY, a);
+      WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 60)
+        INSERT INTO t SELECT n, zeroblob(500) FROM s
+      """
+    )
+  }
+
+  /// What statements sync, and when the journal ends, in order.
+  private func steps(_ statements: String) throws -> [String] {
+    let seen = Mutex<[String]>([])
+    disk.watcher.withLock {
+      $0 = { operation, path in
+        guard operation == .sync || operation == .remove else { return }
+        let name = path.contains("/log/") ? "log" : path.hasSuffix("-journal") ? "journal" : "main"
+        seen.withLock { $0.append("\(operation.rawValue) \(name)") }
+      }
+    }
+    defer { disk.watcher.withLock { $0 = nil } }
+    try connection.run(statements)
+    return seen.withLock { $0 }
+  }
+
+  @Test func aCommit() throws {
+    let steps = try steps("UPDATE t SET a = zeroblob(400) WHERE n = 7")
+    #expect(Set(steps) == ["sync journal", "sync log", "remove journal"])
+    #expect(steps.suffix(2) == ["sync log", "remove journal"])
+    try fixture.check("a.db")
+  }
+
+  /// What was written before the rollback may be on the disk, and no log entry says what was there.
+  @Test func aRollback() throws {
+    let steps = try steps("BEGIN; UPDATE t SET a = zeroblob(400); ROLLBACK")
+    #expect(steps.contains("sync journal"))
+    #expect(steps.suffix(2) == ["sync main", "remove journal"])
+    try fixture.check("a.db")
+  }
+
+  /// Pages that were written and are what they were in the end are not in the log.
+  @Test func aPartThatWasUndone() throws {
+    let steps = try steps(
+      """
+      BEGIN; UPDATE t SET a = zeroblob(300) WHERE n = 1; SAVEPOINT s; UPDATE t SET a = zeroblob(400);
+      ROLLBACK TO s; COMMIT
+      """
+    )
+    #expect(steps.suffix(3) == ["sync main", "sync log", "remove journal"])
+    try fixture.check("a.db")
+  }
+
+  /// With a super-journal, no journal counts any more once that is gone.
+  @Test func severalDatabases() throws {
+    try fixture.connect("b.db").run("CREATE TABLE t(a)")
+    try connection.run("ATTACH '\(fixture.path("b.db"))' AS b")
+    let steps = try steps(
+      "BEGIN; UPDATE t SET a = zeroblob(9) WHERE n = 1; INSERT INTO b.t VALUES (1); COMMIT"
+    )
+    let end = try #require(steps.firstIndex(of: "remove main"))
+    #expect(steps[..<end].count { $0 == "sync main" } >= 2)
+    try fixture.check("a.db")
+    try fixture.check("b.db")
+  }
+
+  @Test func withoutASyncedJournal() throws {
+    try connection.run("PRAGMA journal_mode=MEMORY")
+    #expect(try steps("UPDATE t SET a = zeroblob(400) WHERE n = 7").contains("sync main"))
+    try fixture.check("a.db")
+  }
+}
