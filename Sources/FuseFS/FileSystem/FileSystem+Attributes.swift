@@ -39,8 +39,21 @@ extension FileSystem {
 
   func getAttributes(_ request: FuseRequest, _ node: NodeID, handle: UInt64?) {
     serve(request) { () throws(SystemCallError) in
-      request.reply(attributes: try attributes(node, handle: handle))
+      reply(request, try attributes(node, handle: handle), of: node, handle)
     }
+  }
+
+  private func reply(
+    _ request: FuseRequest,
+    _ attributes: FileAttributes,
+    of node: NodeID,
+    _ handle: UInt64?
+  ) {
+    let (open, path) = state.withLock { state in
+      (handle.flatMap { state.files[$0] }, handle == nil ? state.inodes.path(node) : nil)
+    }
+    let name = open?.mounted?.name ?? path.map { FileName($0) }
+    request.reply(attributes: attributes, stability: name.map(backend.stability(of:)) ?? 0)
   }
 
   func setAttributes(
@@ -88,7 +101,7 @@ extension FileSystem {
       guard state.withLock({ $0.inodes.identity(node) }) == found else { throw .stale }
       try apply(change, to: descriptor)
     }
-    request.reply(attributes: try attributes(node, handle: file?.handle))
+    reply(request, try attributes(node, handle: file?.handle), of: node, file?.handle)
   }
 
   private func apply(_ change: AttributeChange, to file: Int32) throws(SystemCallError) {

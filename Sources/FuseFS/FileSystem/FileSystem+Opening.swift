@@ -69,13 +69,15 @@ extension FileSystem {
       let node = state.withLock { $0.inodes.lookUp(attributes.identity, parent, name) }
       let isWritable = flags & O_ACCMODE != O_RDONLY
       let open = admit(mounted, node, isWritable: isWritable, attributes)
+      let stability = backend.stability(of: mounted.name)
+      let (seconds, rest) = stability.quotientAndFraction
       let entry = halite_entry_out(
         node: node.number,
         generation: 0,
-        entry_valid: 0,
-        attr_valid: 0,
-        entry_valid_nanoseconds: 0,
-        attr_valid_nanoseconds: 0,
+        entry_valid: seconds,
+        attr_valid: seconds,
+        entry_valid_nanoseconds: rest,
+        attr_valid_nanoseconds: rest,
         attr: attributes.kernelForm
       )
       if !request.reply(created: halite_create_out(entry: entry, open: open)) {
@@ -247,6 +249,14 @@ extension FileSystem {
       guard let mounted = file.mounted else { return done() }
       backend.close(mounted, wrote: file.isWritable) { _ in done() }
     }
+  }
+}
+
+extension Double {
+  /// Whole seconds, and nanoseconds.
+  fileprivate var quotientAndFraction: (UInt64, UInt32) {
+    let seconds = rounded(.down)
+    return (UInt64(seconds), UInt32((self - seconds) * 1e9))
   }
 }
 

@@ -50,15 +50,16 @@ final class FuseRequest: @unchecked Sendable {
     }
   }
 
-  func reply(attributes: FileAttributes) {
+  /// - Parameter stability: how long a regular file stays as it is unless a client changes it, in seconds.
+  func reply(attributes: FileAttributes, stability: Double) {
     var status = attributes.status
-    let validity = attributes.validity
+    let validity = attributes.validity(stability: stability)
     answer { fuse_reply_attr($0, &status, validity) }
   }
 
   /// - Returns: whether the kernel took it; if not, the node's lookup did not happen.
-  func reply(entry node: NodeID, _ attributes: FileAttributes) -> Bool {
-    var entry = fuse_entry_param(node, attributes)
+  func reply(entry node: NodeID, _ attributes: FileAttributes, stability: Double = 0) -> Bool {
+    var entry = fuse_entry_param(node, attributes, stability: stability)
     return answer { fuse_reply_entry($0, &entry) }
   }
 
@@ -175,12 +176,12 @@ final class FuseRequest: @unchecked Sendable {
 }
 
 extension fuse_entry_param {
-  fileprivate init(_ node: NodeID, _ attributes: FileAttributes) {
+  fileprivate init(_ node: NodeID, _ attributes: FileAttributes, stability: Double = 0) {
     self.init()
     ino = node.number
     attr = attributes.status
-    attr_timeout = attributes.validity
-    entry_timeout = attributes.validity
+    attr_timeout = attributes.validity(stability: stability)
+    entry_timeout = attr_timeout
   }
 }
 

@@ -33,10 +33,11 @@ struct FileAttributes: Sendable {
 
   /// How long the kernel may rely on a name and its attributes without asking, in seconds.
   ///
-  /// Files change behind its back when a replica applies, so it asks each time. Of a directory it
-  /// needs owner and mode at every step of a path, and those change through the mount alone, which
-  /// the kernel sees; what the daemon changes (the time of modification) may show a second late.
-  var validity: Double { isDirectory ? 1 : 0 }
+  /// Files change behind its back when a replica applies, so it asks each time unless the store knows
+  /// better (`MountBackend.stability`). Of a directory it needs owner and mode at every step of a path, and those
+  /// change through the mount alone, which the kernel sees; what the daemon changes (the time of
+  /// modification) may show a second late.
+  func validity(stability: Double) -> Double { isDirectory ? 1 : isRegular ? stability : 0 }
 
   var isRegular: Bool { mode & S_IFMT == S_IFREG }
   var isDirectory: Bool { mode & S_IFMT == S_IFDIR }

@@ -60,6 +60,10 @@ package protocol MountBackend: AnyObject, Sendable {
   /// kernel need not ask again; what clients create it knows.
   func absence(of name: FileName) -> Double
 
+  /// How long name, size and times of a file that is there stay as they are unless a client changes them,
+  /// in seconds, zero where they may change at once.
+  func stability(of name: FileName) -> Double
+
   /// A read-only file that the node makes up (`.primary`, `.lag`, `<db>-pos`), or nil. No listing
   /// shows it.
   func virtualFile(_ path: String) -> VirtualFile?

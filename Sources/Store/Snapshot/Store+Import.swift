@@ -1,3 +1,4 @@
+import Glibc
 package import LTX
 import Synchronization
 
@@ -79,6 +80,8 @@ extension Store {
       _ = try database.captureAll(in: &state, database.recorder)
     }
     tellCommitted(database)
+    // Nobody is to take the old size for the new one.
+    usleep(Self.longestBelief)
   }
 
   /// Copies a database file. The change counter tells clients that what they have cached is old.

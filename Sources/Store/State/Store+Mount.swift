@@ -61,6 +61,23 @@ extension Store: MountBackend {
     role == .primary && (name.role == .journal || name.role == .wal) ? 1 : 0
   }
 
+  /// On the primary the node itself changes databases in WAL mode (checkpoints), and others only to import
+  /// one, which then takes as long as this before anybody may look.
+  package func stability(of name: FileName) -> Double {
+    guard role == .primary else { return 0 }
+    switch name.role {
+    case .journal: return Self.stableTime
+    case .main: return database(name.path)?.published.isWAL == true ? 0 : Self.stableTime
+    case .wal, .sharedMemory: return 0
+    }
+  }
+
+  /// In seconds: the transactions that follow each other at once are to gain by it. The kernel counts in
+  /// ticks of up to 10 ms.
+  private static let stableTime = 0.005
+  /// How long what was said of a file before may be believed, in microseconds.
+  static let longestBelief: UInt32 = 30_000
+
   /// Whether the file is a database that the log speaks of.
   func isReplicated(_ name: String) -> Bool {
     guard let published = database(name)?.published else { return false }

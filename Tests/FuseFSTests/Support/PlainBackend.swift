@@ -156,6 +156,7 @@ final class PlainBackend: MountBackend {
 
   /// Long enough for a test to see that the kernel did not ask again.
   func absence(of name: FileName) -> Double { name.role == .journal ? 60 : 0 }
+  func stability(of name: FileName) -> Double { 0 }
 
   func virtualFile(_ path: String) -> VirtualFile? { virtual.withLock { $0[path] } }
 

@@ -71,6 +71,7 @@ struct WALCaptureTests {
       }
     }
     func absence(of name: FileName) -> Double { 0 }
+    func stability(of name: FileName) -> Double { 0 }
     func virtualFile(_ path: String) -> VirtualFile? { nil }
   }
 
