@@ -60,9 +60,11 @@ crash-test: built-for-tests ## Crash disks, daemons and applications for hours.
 	  swift test --skip-build --no-parallel --filter 'Crash|FaultTests'
 
 bench: packages ## Measure beside plain ext4.
+	scripts/conformance/build.sh speedtest1
 	swift build -c release --product halite
 	swift run -c release --package-path Benchmarks \
-	  halite-bench --halite "$$(swift build -c release --show-bin-path)/halite" $(BENCH_OPTIONS)
+	  halite-bench --halite "$$(swift build -c release --show-bin-path)/halite" \
+	  --speedtest .build-conformance/build/speedtest1 $(BENCH_OPTIONS)
 
 build: packages ## Build the command for use: .build/release/halite.
 	swift build -c release --product halite

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fetches SQLite's source as this machine's distribution has it, and builds its test programs
-# (testfixture and mptester) under .build-conformance/. Does nothing when they are there.
+# Fetches SQLite's source as this machine's distribution has it, and builds programs of it under
+# .build-conformance/: those named, or the test programs testfixture and mptester. Does nothing when they
+# are there.
 #
 # SQLite's tests are not in this repository, and no host is named here: where source packages come
 # from is derived from where this machine gets its packages, in files of our own, so that the
@@ -11,6 +12,8 @@ cd "$(dirname "$0")/../.."
 root=$PWD/.build-conformance
 apt=$root/apt
 log=$root/build.log
+programs=("$@")
+((${#programs[@]} > 0)) || programs=(testfixture mptester)
 
 say() { printf 'conformance: %s\n' "$*" >&2; }
 fail() {
@@ -21,13 +24,17 @@ fail() {
 mkdir -p "$root"
 exec 9>"$root/lock"
 flock 9
-if [[ -x $root/build/testfixture && -x $root/build/mptester && -e $root/source ]]; then
+missing=()
+for program in "${programs[@]}"; do
+  [[ -x $root/build/$program ]] || missing+=("$program")
+done
+if ((${#missing[@]} == 0)) && [[ -e $root/source ]]; then
   exit 0
 fi
 
 command -v apt-get >/dev/null ||
   fail "needs apt-get; elsewhere, put SQLite's source tree at $root/source, and its testfixture" \
-    "and mptester into $root/build"
+    "and mptester (for benchmarks speedtest1) into $root/build"
 
 install_missing() {
   local missing=() package status as_root=()
@@ -88,18 +95,18 @@ fetch() {
 }
 
 build() {
-  say "building testfixture and mptester (about a minute)"
+  say "building ${missing[*]} (about a minute)"
   mkdir -p "$root/build"
   (
     cd "$root/build"
-    ../source/configure CFLAGS="-O1 -w"
-    make testfixture mptester
+    [[ -e Makefile ]] || ../source/configure CFLAGS="-O1 -w"
+    make "${missing[@]}"
   ) >>"$log" 2>&1 || {
-    rm -f "$root/build/testfixture" "$root/build/mptester"
+    for program in "${missing[@]}"; do rm -f "$root/build/$program"; done
     fail "the build failed; see $log"
   }
 }
 
 install_missing
-fetch
+[[ -e $root/source ]] || fetch
 build

@@ -8,6 +8,12 @@ struct Options: Sendable {
   /// How long each measured loop runs, each round.
   var seconds = 2.0
   var isMarkdown = false
+  /// SQLite's own benchmark, a program; without it that is left out.
+  var speedtest: String?
+  /// Where the picture goes.
+  var picture: String?
+  /// The size of the large database; zero leaves it out.
+  var largeMiB = 1024
   /// The size of the database that a new replica gets.
   var snapshotMiB = 256
   /// Where nodes and plain files lie: both on the same file system, or nothing is compared.
@@ -15,12 +21,17 @@ struct Options: Sendable {
 
   static let usage = """
     USAGE: halite-bench [--halite PATH] [--rounds N] [--seconds S] [--snapshot-size MIB]
-                        [--directory D] [--markdown]
+                        [--large-size MIB] [--speedtest PROGRAM] [--svg FILE] [--directory D]
+                        [--markdown]
 
       --halite PATH        the command under test (default: .build/release/halite here or above)
       --rounds N           rounds, of which the median is printed (default: 3)
       --seconds S          length of each measured loop (default: 2)
       --snapshot-size MIB  size of the database for a new replica, 160 or more (default: 256)
+      --large-size MIB     size of the database for scan, VACUUM, starts and memory, 0 for none
+                           (default: 1024; five times as much is needed on the disk)
+      --speedtest PROGRAM  speedtest1, built from SQLite's sources; without it that is left out
+      --svg FILE           draw the figures
       --directory D        where to work, on the file system to compare with (default: \(
         FileManager.default.temporaryDirectory.path))
       --markdown           print Markdown tables
@@ -48,6 +59,9 @@ struct Options: Sendable {
       case "--seconds": seconds = try number(option, 0.1...60)
       // A smaller one would fit into the log, which is never cut within its last file.
       case "--snapshot-size": snapshotMiB = try number(option, 160...4096)
+      case "--large-size": largeMiB = try number(option, 0...65_536)
+      case "--speedtest": speedtest = try value(of: option)
+      case "--svg": picture = try value(of: option)
       case "--directory": directory = try value(of: option)
       case "--markdown": isMarkdown = true
       default: throw Failure("unknown option \(option)\n\n\(Self.usage)")

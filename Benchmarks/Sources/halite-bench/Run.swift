@@ -24,10 +24,17 @@ struct Run {
     let fileSystem = Machine.fileSystem(of: directory)
     let loadBefore = Machine.load
     var memory = Table("Memory of the daemon", ["what", "resident", "peak"])
-    var replication = Table("Replication", ["what", "median of the rounds"])
+    var replication = Table("Replication and starts", ["what", "median of the rounds"])
+    var long = Table("Longer work", ["what", "\(fileSystem) s", "Halite s", "times \(fileSystem)"])
 
-    let transactions = try measureCluster(replication: &replication, memory: &memory)
+    let (transactions, work) = try measureCluster(replication: &replication, memory: &memory)
+    work.add(to: &long)
+    var bars = transactions.bars + work.bars
     try measureSnapshots(replication: &replication, memory: &memory, fileSystem: fileSystem)
+    if options.largeMiB > 0 {
+      report("a database of \(options.largeMiB) MiB")
+      bars += try measureLarge(long: &long, starts: &replication, memory: &memory)
+    }
 
     print(
       """
@@ -36,15 +43,42 @@ struct Run {
 
       """
     )
-    for table in [transactions.table(fileSystem: fileSystem), replication, memory] {
+    for table in [transactions.table(fileSystem: fileSystem), long, replication, memory] {
       print(table.text(isMarkdown: options.isMarkdown))
     }
+    if let picture = options.picture {
+      let title = "Halite beside \(fileSystem), a replica connected"
+      try Picture(title: title, bars: bars).svg.write(
+        toFile: picture,
+        atomically: true,
+        encoding: .utf8
+      )
+    }
+  }
+
+  private func measureLarge(
+    long: inout Table,
+    starts: inout Table,
+    memory: inout Table
+  ) throws -> [Picture.Bar] {
+    let cluster = try Cluster(
+      halite: options.halite,
+      directory: directory + "/large",
+      cleanup: cleanup
+    )
+    var measure = LargeMeasure(
+      cluster: cluster,
+      plain: plain,
+      megabytes: options.largeMiB,
+      rounds: options.rounds
+    )
+    return try measure.perform(work: &long, starts: &starts, memory: &memory)
   }
 
   private func measureCluster(
     replication table: inout Table,
     memory: inout Table
-  ) throws -> TransactionMeasure {
+  ) throws -> (TransactionMeasure, LongMeasure) {
     let cluster = try Cluster(
       halite: options.halite,
       directory: directory + "/pair",
@@ -63,11 +97,23 @@ struct Run {
       replica: replica,
       seconds: options.seconds
     )
+    var long = LongMeasure(
+      plain: plain,
+      mount: primary.mount,
+      (options.speedtest.map { program in
+        ["wal", "delete"].map { LongMeasure.speedtest(program, journal: $0) }
+      } ?? []) + [LongMeasure.bulk]
+    )
     try transactions.prepare()
     try replication.prepare()
+    for directory in [plain, primary.mount] {
+      try Child.work(["create", "\(directory)/\(LongMeasure.bulkDatabase)", "WAL", "0"])
+    }
     for round in 1...options.rounds {
       report("round \(round) of \(options.rounds): transactions")
       try transactions.round()
+      report("round \(round) of \(options.rounds): longer work")
+      try long.round()
       report("round \(round) of \(options.rounds): replication")
       try replication.round()
     }
@@ -80,7 +126,7 @@ struct Run {
     }
     try replica.stop()
     try primary.stop()
-    return transactions
+    return (transactions, long)
   }
 
   private func measureSnapshots(

@@ -42,6 +42,8 @@ struct WALCapture: Sendable {
   private var chain: [Link] = []
   /// How far the file has been written since its header was; beyond lies an earlier generation.
   private var written: Int64 = 0
+  /// The frame whose header was written last, by its offset, where it has no commit mark.
+  private var uncommitted: Int64?
 
   /// Where the verified chain ends.
   var chainEnd: Int64 {
@@ -101,6 +103,20 @@ struct WALCapture: Sendable {
     guard offset < chainEnd else { return }
     let keep = max(0, (offset - captured) / header.frameBytes)
     chain.removeLast(chain.count - Int(keep))
+  }
+
+  /// Whether a write is one of those by which SQLite appends a frame, its header and then its page, and
+  /// the frame commits nothing. To be asked of each write.
+  mutating func appendsUncommitted(at offset: Int64, _ bytes: UnsafeRawBufferPointer) -> Bool {
+    let last = uncommitted
+    uncommitted = nil
+    guard let header, written <= offset else { return false }
+    if offset == chainEnd, bytes.count == WALFrame.headerBytes {
+      if bytes.bigEndian(UInt32.self, at: 4) == 0 { uncommitted = offset }
+      return true
+    }
+    return last == chainEnd && offset == chainEnd + Int64(WALFrame.headerBytes)
+      && bytes.count == header.pageSize.bytes
   }
 
   /// Takes a write that is about to be made.

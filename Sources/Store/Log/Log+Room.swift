@@ -40,7 +40,7 @@ extension Log {
   }
 
   /// Ends the files with their last entries, and leaves it at that: the node stops.
-  func close() {
+  package func close() {
     state.withLock { state in
       state.keepsRoom = false
       guard state.failed == nil, let active = state.segments.indices.last else { return }

@@ -21,7 +21,8 @@ extension Store {
     let database = makeDatabase(file.name.database)
     let inline = database.state.withLockIfAvailable {
       state -> Result<LogIndex?, StoreError>? in
-      guard state.wal.pending <= Self.inlineFrames else { return nil }
+      let isShort = state.wal.appendsUncommitted(at: offset, bytes)
+      guard isShort || state.wal.pending <= Self.inlineFrames else { return nil }
       return Self.writeWAL(database, file, at: offset, bytes, &state)
     }
     if let result = inline ?? nil {

@@ -180,6 +180,7 @@ enum DatabaseTargets {
     let node = try store(disk)
     try becomePrimary(node)
     try node.maintain(everything: true)
+    node.log.close()
     func files(_ wanted: [Int]) throws -> [UInt8] {
       try wanted.flatMap { place -> [UInt8] in
         guard let content = try disk.contents(places[place], limit: 1 << 20) else { return [] }

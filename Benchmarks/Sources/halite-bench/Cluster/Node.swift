@@ -77,6 +77,27 @@ final class Node {
     return value
   }
 
+  /// Ends the node as a crash would.
+  func crash() throws {
+    guard let process else { return }
+    kill(process.processIdentifier, SIGKILL)
+    try Deadline.wait(seconds: Self.stopSeconds, for: "\(name) to die") { !process.isRunning }
+    self.process = nil
+    cleanup.remove(process: process.processIdentifier)
+  }
+
+  /// Processor time used so far, in seconds.
+  func processorTime() throws -> Double {
+    let path = "/proc/\(process?.processIdentifier ?? 0)/stat"
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    // Behind the command's name, which may hold anything, from the third field on.
+    let fields = text.split(separator: ")").last?.split(separator: " ") ?? []
+    guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else {
+      throw Failure("\(path) cannot be read")
+    }
+    return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
+
   /// Resident memory in MiB, now and at most so far.
   func memory() throws -> (now: Double, peak: Double) {
     let path = "/proc/\(process?.processIdentifier ?? 0)/status"

@@ -19,6 +19,10 @@ enum Work {
     case "copy": try answer(Databases.copy(text(0), to: text(1)))
     case "commits": try answer(Loops.commits(text(0), setting: text(1), seconds: number(2)))
     case "selects": try answer(Loops.selects(text(0), seconds: number(1)))
+    case "mixed": try answer(Loops.mixed(text(0), seconds: number(1)))
+    case "bulk": try answer(LongJobs.bulk(text(0), rows: Int(number(1))))
+    case "scan": try answer(LongJobs.scan(text(0)))
+    case "vacuum": try answer(LongJobs.vacuum(text(0)))
     case "lag":
       try answer(
         Lag(

@@ -53,6 +53,7 @@ def each(mode, locking, side):
     image = connection.serialize()
     connection.close()
     undone = mode in ("memory", "off")
+    states = []
     for call in CALLS:
         number = 0
         while True:
@@ -69,7 +70,12 @@ def each(mode, locking, side):
             done = result.returncode == 0
             connection = side.open("a.db")
             rows = side.run(connection, STATE)
-            side.note(call, number, done, result.stderr, rows)
+            if call == "fcntl":
+                # The node spares readers some locks: what counts is which states follow each other.
+                if not states or states[-1] != (done, result.stderr, rows):
+                    states.append((done, result.stderr, rows))
+            else:
+                side.note(call, number, done, result.stderr, rows)
             side.reached("a.db", STATE, rows if isinstance(rows, list) else rows)
             if not undone and side.run(connection, "pragma integrity_check") != [("ok",)]:
                 raise AssertionError(f"{call} {number}: {side.notes[-1]}")
@@ -82,6 +88,7 @@ def each(mode, locking, side):
                 break
             if number > 400:
                 sys.exit(f"{call} has no end")
+    side.note("fcntl", states)
 
 
 if __name__ == "__main__":
