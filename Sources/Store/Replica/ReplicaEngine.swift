@@ -26,7 +26,7 @@ package final class ReplicaEngine: ReplicationSink {
   }
 
   /// How long entries wait for their sync.
-  private static let syncMilliseconds = 10
+  private static let syncMilliseconds = 50
   private let syncing = DispatchQueue(label: "halite.replica.sync")
 
   let store: Store
