@@ -12,9 +12,11 @@ TARGET :=
 # How long `make soak` goes on.
 MINUTES := 10
 
-# SQLite's own tests: which set (short, full, veryquick), or which files, and with which command.
+# SQLite's own tests: which set (short, full, veryquick), or which files, with which command, and whether
+# files are passed through (on, off).
 SET := short
 FILES :=
+PASSTHROUGH := on
 HALITE := .build/debug/halite
 
 # Dice thrown for each crash of a disk, and applications killed in each journal mode.
@@ -37,7 +39,8 @@ test: built-for-tests ## Run all tests.
 conformance: packages ## Run SQLite's own tests on a mount; see docs/conformance.md.
 	scripts/conformance/build.sh
 	[[ "$(HALITE)" != .build/debug/halite ]] || swift build --product halite
-	scripts/conformance/run.py --halite "$(HALITE)" --set $(SET) $(FILES)
+	scripts/conformance/run.py --halite "$(HALITE)" --set $(SET) \
+	  --passthrough $(PASSTHROUGH) $(FILES)
 
 built-for-tests: packages # The tests, and the command that they run.
 	swift build --build-tests

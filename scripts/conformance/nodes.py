@@ -30,7 +30,9 @@ def mounted(path):
 class Node:
     """One `halite mount` process with its files."""
 
-    def __init__(self, halite, home, name, certificates, port, primary, everybody):
+    def __init__(
+        self, halite, home, name, certificates, port, primary, everybody, passthrough=True
+    ):
         self.halite, self.home, self.name = halite, home, name
         self.mount, self.log = home + "/mnt", home + "/log"
         self.http = free_port()
@@ -42,7 +44,8 @@ class Node:
         )
         with open(home + "/halite.yml", "w") as file:
             file.write(
-                f"fuse: {{dir: {self.mount}, allow-other: {str(everybody).lower()}}}\n"
+                f"fuse: {{dir: {self.mount}, allow-other: {str(everybody).lower()}, "
+                f"passthrough: {str(passthrough).lower()}}}\n"
                 f"data: {{dir: {home}/data}}\n"
                 f'http: {{addr: "127.0.0.1:{self.http}"}}\n'
                 f'replication: {{addr: "127.0.0.1:{port}", advertise: "127.0.0.1:{port}",\n'
@@ -116,7 +119,7 @@ class Node:
             subprocess.run(["umount", "-l", self.mount], check=False)
 
 
-def start_pair(halite, home, everybody):
+def start_pair(halite, home, everybody, passthrough=True):
     """A primary and its replica, both ready."""
     certificates = home + "/certs"
 
@@ -131,7 +134,9 @@ def start_pair(halite, home, everybody):
     nodes = []
     for name, port in (("primary", first), ("replica", second)):
         make("issue", "--name", name, "--host", "127.0.0.1")
-        nodes.append(Node(halite, f"{home}/{name}", name, certificates, port, first, everybody))
+        nodes.append(
+            Node(halite, f"{home}/{name}", name, certificates, port, first, everybody, passthrough)
+        )
     try:
         for node in nodes:
             node.start()

@@ -98,7 +98,7 @@ class Bench:
         self.plain = home + "/plain"
         os.mkdir(self.plain)
         self.primary, self.replica = nodes.start_pair(
-            arguments.halite, home, self.user is not None
+            arguments.halite, home, self.user is not None, arguments.passthrough == "on"
         )
         self.mounted = self.primary.mount
 
@@ -209,11 +209,13 @@ def chosen(arguments):
     return names
 
 
-def exceptions():
+def exceptions(passthrough):
     """Test files that need not pass, with the reasons, from the page that tells of them."""
     with open(ROOT + "/docs/conformance.md") as file:
         section = file.read().partition("## Exceptions")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([^`]+)` \| (.+?) \|$", section, re.M)
+    if passthrough == "on":
+        rows = [row for row in rows if not row[1].startswith("Without passthrough")]
     return dict(rows)
 
 
@@ -221,13 +223,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", choices=("short", "full", "veryquick"), default="short")
     parser.add_argument("--halite", required=True)
+    parser.add_argument("--passthrough", choices=("on", "off"), default="on")
     parser.add_argument("--seconds", type=int, default=300, help="time limit of one file")
     parser.add_argument("--report", help="where to keep the output of files that fail")
     parser.add_argument("files", nargs="*")
     arguments = parser.parse_args()
     arguments.halite = os.path.abspath(arguments.halite)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    names, excused = chosen(arguments), exceptions()
+    names, excused = chosen(arguments), exceptions(arguments.passthrough)
     home = tempfile.mkdtemp(prefix="halite-conformance-", dir="/var/tmp")
     bench = None
     try:
