@@ -110,7 +110,10 @@ final class FuseSession: @unchecked Sendable {
       if count > 0 { note(UnsafeRawBufferPointer(start: buffer, count: count)) }
       if count >= 0 || errno != EAGAIN { return count }
       looks -= 1
-      guard looks <= 0 else { continue }
+      guard looks <= 0 else {
+        sched_yield()
+        continue
+      }
       var wait = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
       guard poll(&wait, 1, -1) >= 0 else { return -1 }
     }
