@@ -38,6 +38,18 @@ struct CommandTests {
     }
   }
 
+  @Test("An import while others look", .timeLimit(.minutes(3)), arguments: [true, false])
+  func importWhileRead(passthrough: Bool) async throws {
+    try await withCluster(replicas: 1, passthrough: passthrough) { cluster, nodes in
+      let result = try await Command.python(
+        "import_seen.py",
+        [Node.binary, nodes[0].configuration, nodes[0].mount, cluster.directory + "/plain"]
+      )
+      #expect(result.isSuccess, "\(result.output.suffix(1000))")
+      try await expectSameBytes("seen.db", nodes)
+    }
+  }
+
   private func checkStatus(_ nodes: [Node]) async throws {
     let primary = try await nodes[0].status()
     let replica = try await nodes[1].status()

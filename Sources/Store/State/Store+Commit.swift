@@ -138,7 +138,7 @@ extension Store {
   ) {
     let database = makeDatabase(name.database)
     let path = context.tree + "/" + name.path
-    database.journal.willChange()
+    database.journal.willEnd()
     @Sendable func end(_ state: inout DatabaseState) -> JournalEnd {
       let synced = Self.takeSynced(&state)
       do throws(StoreError) {

@@ -25,6 +25,10 @@ struct SyncTests {
 
   /// What statements sync, and when the journal ends, in order.
   private func steps(_ statements: String) throws -> [String] {
+    try steps(by: connection, statements)
+  }
+
+  private func steps(by connection: Connection, _ statements: String) throws -> [String] {
     let seen = Mutex<[String]>([])
     disk.watcher.withLock {
       $0 = { operation, path in
@@ -81,6 +85,16 @@ struct SyncTests {
   @Test func withoutASyncedJournal() throws {
     try connection.run("PRAGMA journal_mode=MEMORY")
     #expect(try steps("UPDATE t SET a = zeroblob(400) WHERE n = 7").contains("sync main"))
+    try fixture.check("a.db")
+  }
+
+  /// A journal that has ended says nothing about the next transaction, which may have none.
+  @Test func aJournalThatHasEnded() throws {
+    try connection.run("PRAGMA journal_mode=PERSIST; UPDATE t SET a = zeroblob(401) WHERE n = 7")
+    let other = try fixture.connect("a.db")
+    try other.run("PRAGMA synchronous=FULL; PRAGMA journal_mode=MEMORY")
+    let steps = try steps(by: other, "UPDATE t SET a = zeroblob(402) WHERE n = 8")
+    #expect(steps.contains("sync main"))
     try fixture.check("a.db")
   }
 }
