@@ -53,8 +53,18 @@ extension FileSystem {
       (handle.flatMap { state.files[$0] }, handle == nil ? state.inodes.path(node) : nil)
     }
     let name = open?.mounted?.name ?? path.map { FileName($0) }
-    request.reply(attributes: attributes, stability: name.map(backend.stability(of:)) ?? 0)
+    request.reply(attributes: attributes, stability: name.map(stability(of:)) ?? 0)
   }
+
+  /// How long the kernel may rely on what it knows of a file, in seconds.
+  ///
+  /// Of a file that it passes through, kernels before 6.13 do not know the size after a write.
+  func stability(of name: FileName) -> Double {
+    if !Self.keepsSizes, state.withLock({ $0.passthrough != nil }) { return 0 }
+    return backend.stability(of: name)
+  }
+
+  private static let keepsSizes = KernelRelease.running.isAtLeast(6, 13)
 
   func setAttributes(
     _ request: FuseRequest,

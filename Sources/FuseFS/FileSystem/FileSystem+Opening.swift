@@ -69,7 +69,7 @@ extension FileSystem {
       let node = state.withLock { $0.inodes.lookUp(attributes.identity, parent, name) }
       let isWritable = flags & O_ACCMODE != O_RDONLY
       let open = admit(mounted, node, isWritable: isWritable, attributes)
-      let stability = backend.stability(of: mounted.name)
+      let stability = self.stability(of: mounted.name)
       let (seconds, rest) = stability.quotientAndFraction
       let entry = halite_entry_out(
         node: node.number,

@@ -84,20 +84,12 @@ package struct FuseCapabilities: Sendable {
   }
 
   private static func kernel() -> Finding {
-    var names = utsname()
-    uname(&names)
-    let release = withUnsafePointer(to: &names.release) { pointer in
-      pointer.withMemoryRebound(
-        to: CChar.self,
-        capacity: MemoryLayout.size(ofValue: pointer.pointee)
-      ) { String(cString: $0) }
-    }
-    let parts = release.split(whereSeparator: { !$0.isNumber }).prefix(2).compactMap { Int($0) }
-    let isRecent = parts.count == 2 && (parts[0], parts[1]) >= (6, 9)
+    let release = KernelRelease.running
+    let isRecent = release.isAtLeast(6, 9)
     return Finding(
       subject: "kernel",
       level: isRecent ? .good : .limited,
-      value: release,
+      value: release.text,
       hint: isRecent ? nil : "Linux 6.9 and later can pass files through, which is much faster"
     )
   }

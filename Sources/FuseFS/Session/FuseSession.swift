@@ -8,8 +8,8 @@ internal import Synchronization
 /// One thread reads (see the measurements in docs/architecture.md: more readers cost more than
 /// they bring); what may take long is answered from elsewhere.
 ///
-/// `@unchecked Sendable`: `session` and `onEnded` are set before the thread starts and are the
-/// thread's from then on; libfuse's own locks guard what is behind them.
+/// `@unchecked Sendable`: all variables are set before the thread starts and are the thread's from then
+/// on; libfuse's own locks guard what is behind `session`.
 final class FuseSession: @unchecked Sendable {
   let fileSystem: FileSystem
   private let handshake: InitHandshake
@@ -32,6 +32,8 @@ final class FuseSession: @unchecked Sendable {
   /// How often to look for a request before sleeping, some 5 and 10 µs: where nothing is written, nobody
   /// else has work that this could hold up.
   private static let looks = (writing: 15, reading: 30)
+  /// FUSE_WRITE.
+  private static let writeOperation: UInt32 = 16
   /// Requests without a write among them from which on nothing is being written.
   private static let manyReads = 64
   /// The thread's nice value.
@@ -91,7 +93,8 @@ final class FuseSession: @unchecked Sendable {
 
   private func note(_ request: UnsafeRawBufferPointer) {
     // The header's second field is the operation (linux/fuse.h, struct fuse_in_header).
-    let isWrite = request.count >= 8 && request.loadUnaligned(fromByteOffset: 4, as: UInt32.self) == 16
+    guard request.count >= 8 else { return }
+    let isWrite = request.loadUnaligned(fromByteOffset: 4, as: UInt32.self) == Self.writeOperation
     requestsSinceWrite = isWrite ? 0 : min(requestsSinceWrite + 1, Self.manyReads)
   }
 

@@ -1,5 +1,6 @@
 import LTX
 import Logging
+import Synchronization
 
 // What the wal-index says of a write-ahead log, where it is not what was captured.
 
@@ -249,8 +250,10 @@ extension Database {
   /// Sets a read mark to the end of the write-ahead log that the wal-index shows, as the next reader would
   /// have to, which costs it two requests: to lock the mark's slot and to let go of it.
   ///
-  /// While somebody holds the WRITE lock, so that the end stands.
+  /// While somebody holds the WRITE lock, so that the end stands. Not where the index is mapped through the
+  /// mount: a store to it can then wait for a request, and that for the lock table.
   func markForReaders(_ index: WALIndex) {
+    guard context.mountedAt.withLock({ $0 == nil }) else { return }
     let end = index.frames
     let slots = 1...4
     guard end > 0, !slots.contains(where: { index.readMark($0) == end }) else { return }

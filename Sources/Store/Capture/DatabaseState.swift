@@ -36,7 +36,7 @@ struct DatabaseState: Sendable {
 
   /// Whether SQLite asked for durability in the transaction under way (rollback journal).
   var synced = false
-  /// Whether a sync of the main file was answered without making it, see `Store.sync`.
+  /// Whether a sync of the main file was answered without making it, see `Store.isRedone`.
   var owesSync = false
   /// Whether the log has a transaction whose rollback journal is about to end: until it has, a crash
   /// undoes it, and the log does it again, so nothing may be called stable.

@@ -106,7 +106,7 @@ struct WALCapture: Sendable {
   }
 
   /// Whether a write is one of those by which SQLite appends a frame, its header and then its page, and
-  /// the frame commits nothing. To be asked of each write.
+  /// the frame commits nothing. To be asked of writes as they come.
   mutating func appendsUncommitted(at offset: Int64, _ bytes: UnsafeRawBufferPointer) -> Bool {
     let last = uncommitted
     uncommitted = nil

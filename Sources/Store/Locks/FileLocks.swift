@@ -69,7 +69,8 @@ package final class FileLocks: Sendable {
 
   /// Performs `body` if nobody has a lock in the range, and keeps anybody from taking one meanwhile.
   ///
-  /// - Parameter body: short, and without a call back into this table.
+  /// - Parameter body: short, and without a call back into this table or anything that can wait for a request
+  ///   of the mount.
   package func whileFree(_ range: LockRange, _ body: () -> Void) -> Bool {
     queue.withLock { queue in
       guard !queue.table.held.contains(where: { $0.range.overlaps(range) }) else { return false }

@@ -8,7 +8,7 @@ import Synchronization
 
 extension Log {
   /// Zeros written at once, in bytes.
-  private static let room = 256 << 10
+  private static let room = 128 << 10
   /// Bytes appended between two syncs up to which commits are taken to be synced one by one.
   private static let fewBytes: Int64 = 32 << 10
   private static let zeros = [UInt8](repeating: 0, count: room)
@@ -50,8 +50,7 @@ extension Log {
 
   private func removeRoom(_ segment: inout Segment) {
     guard segment.room > segment.end else { return }
-    segment.room = 0
-    // If this fails, zeros stay behind the last entry, where they do no harm.
-    try? segment.file.truncate(to: segment.end)
+    // If this fails, zeros stay behind the last entry, where they do no harm until the segment is full.
+    if (try? segment.file.truncate(to: segment.end)) != nil { segment.room = 0 }
   }
 }

@@ -100,9 +100,9 @@ struct Segment: Sendable {
   var lastMilliseconds: UInt64
   /// Offsets of entries `first`, `first + indexEvery`, …, as far as known.
   var offsets: [Int64]
-  /// Where zeros written ahead of the entries end; nothing was where it is below `end`.
+  /// Where the zeros end that were written ahead of the entries; up to `end` there are none.
   var room: Int64 = 0
-  /// Where the entries ended when they were last synced.
+  /// Where the entries ended after the last sync, or somewhat later.
   var syncedEnd: Int64 = 0
 
   /// What a segment that is being written anew is called.

@@ -64,7 +64,11 @@ extension Store {
         "database \(name) is in use; close the connections to it and try again"
       )
     }
-    defer { database.mainLocks.releaseAll(owner: .daemon) }
+    defer {
+      // Nobody is to take the old size for the new one.
+      usleep(Self.longestBelief)
+      database.mainLocks.releaseAll(owner: .daemon)
+    }
     try database.state.withLock { state throws(StoreError) in
       try database.checkpointAlone(in: &state)
       let main = try database.mainFile(&state)
@@ -80,8 +84,6 @@ extension Store {
       _ = try database.captureAll(in: &state, database.recorder)
     }
     tellCommitted(database)
-    // Nobody is to take the old size for the new one.
-    usleep(Self.longestBelief)
   }
 
   /// Copies a database file. The change counter tells clients that what they have cached is old.

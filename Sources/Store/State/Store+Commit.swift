@@ -160,15 +160,7 @@ extension Store {
       } catch { return .over(.failure(error)) }
     }
     @Sendable func conclude(_ entry: LogIndex?, _ failure: StoreError?) {
-      let result = database.state.withLock { state in
-        let last = { () throws(StoreError) in
-          if let failure { throw failure }
-          try operation()
-        }
-        guard let entry else { return database.end(&state, last) }
-        return database.endCaptured(entry, &state, last)
-      }
-      finish(database, result, done: done)
+      finish(database, database.conclude(entry, failure, operation), done: done)
     }
     @Sendable func go(on end: JournalEnd) {
       switch end {
@@ -187,14 +179,9 @@ extension Store {
         }
       }
     }
-    let isSmall: Bool
-    if let file {
-      isSmall = ((try? file.information().size) ?? .max) <= Self.inlineJournal
-    } else {
-      isSmall = ((try? context.disk.information(path)?.size) ?? .max) <= Self.inlineJournal
-    }
+    let size = try? file?.information().size ?? context.disk.information(path)?.size
     let inline =
-      !isSmall
+      (size ?? .max) > Self.inlineJournal
       ? nil
       : database.state.withLockIfAvailable { state -> JournalEnd? in
         // All pages are to be compared, which takes long.
@@ -228,6 +215,22 @@ extension Database {
     guard let main else { return }
     try main.sync()
     state.withLock { $0.owesSync = false }
+  }
+
+  /// Ends a journal once what must be durable before is so, or could not be made so.
+  fileprivate func conclude(
+    _ entry: LogIndex?,
+    _ failure: StoreError?,
+    _ operation: () throws(StoreError) -> Void
+  ) -> Result<LogIndex?, StoreError> {
+    state.withLock { state in
+      let last = { () throws(StoreError) in
+        if let failure { throw failure }
+        try operation()
+      }
+      guard let entry else { return end(&state, last) }
+      return endCaptured(entry, &state, last)
+    }
   }
 
   /// Performs the operation that ends a journal of which nothing is left to record.

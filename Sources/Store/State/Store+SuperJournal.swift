@@ -24,7 +24,7 @@ extension Store {
   }
 
   private func captureMember(_ database: Database) throws(StoreError) -> LogIndex? {
-    // Once the super-journal is gone, no journal undoes what a crash leaves in the main file.
+    // Once the super-journal is gone, whoever finds a journal that names it takes that for finished.
     try database.payMainSync()
     return try captureJournal(of: database)
   }

@@ -51,6 +51,8 @@ extension Store {
   /// there is looked at here.
   private func exclusiveLeaves(_ database: Database, _ proceed: @escaping @Sendable () -> Void) {
     guard role == .primary else { return proceed() }
+    // Whoever is next may write without a journal.
+    database.journal.willEnd()
     let inline = database.state.withLockIfAvailable { state in
       guard !state.wal.isDangling else { return false }
       return (try? database.isUnchanged(&state)) ?? false

@@ -103,8 +103,8 @@ extension StoreVerification {
     return segment
   }
 
-  /// Says what the first entry that is not whole means: a crash can have torn the last one, but leaves
-  /// nothing behind it.
+  /// Says what the first entry that is not whole means: a crash can have torn the last ones, those that were not
+  /// synced, in any order. Whether one was that counted, the databases' own records tell.
   private mutating func noteBroken(
     _ segment: Segment,
     _ buffer: ArraySlice<UInt8>,
@@ -116,15 +116,16 @@ extension StoreVerification {
     if mayBeTorn, buffer.allSatisfy({ $0 == 0 }), segment.end + Int64(buffer.count) == size {
       return
     }
-    let isTorn = mayBeTorn && !Self.holdsEntry(buffer.dropFirst(), after: index)
     let rest = size - segment.end
+    let hasMore = mayBeTorn && Self.holdsEntry(buffer.dropFirst(), after: index)
     note(
       Self.subject,
-      isTorn ? .notable : .damaged,
-      isTorn
+      mayBeTorn ? .notable : .damaged,
+      mayBeTorn
         ? "\(segment.path) ends with \(rest) bytes that are no whole entry, as a crash leaves them"
+          + (hasMore ? ", and among them entries later than \(index)" : "")
         : "entry \(index) in \(segment.path) is damaged, at byte \(segment.end)",
-      remedy: isTorn
+      remedy: mayBeTorn
         ? "start the node: it cuts them off" : VerificationFinding.Remedy.fetch
     )
   }
