@@ -36,6 +36,8 @@ struct DatabaseState: Sendable {
 
   /// Whether SQLite asked for durability in the transaction under way (rollback journal).
   var synced = false
+  /// Whether a sync of the main file failed, see `Database.renew`.
+  var needsRenewal = false
   /// Whether a sync of the main file was answered without making it, see `Store.isRedone`.
   var owesSync = false
   /// Whether the log has a transaction whose rollback journal is about to end: until it has, a crash

@@ -52,7 +52,7 @@ extension Database {
     do throws(StoreError) {
       // The log first: what the files say must never be ahead of it.
       try log.syncAndWait(through: pending.record.entry)
-      try pending.main?.sync()
+      if let main = pending.main { try makeDurable(main) }
       if !pending.isNamed {
         try syncName(disk)
       } else if pending.endedJournal {
@@ -74,6 +74,67 @@ extension Database {
         state.stable = max(state.stable, pending.record.stable)
       }
     }
+  }
+
+  private func makeDurable(_ main: any DiskFile) throws(StoreError) {
+    if state.withLock({ $0.needsRenewal }) { try renew(main) }
+    try syncNoting(main)
+  }
+
+  /// Syncs the main file; a failure is remembered until the file has been renewed.
+  func syncNoting(_ main: any DiskFile) throws(StoreError) {
+    do throws(StoreError) { try main.sync() } catch {
+      state.withLock { $0.needsRenewal = true }
+      throw error
+    }
+  }
+
+  /// Writes the main file again as it is, after a sync of it failed: the kernel calls pages clean that it could not
+  /// write, and the next sync says nothing of them.
+  ///
+  /// Nobody else may write the file meanwhile: a client with a rollback journal needs the EXCLUSIVE lock for that,
+  /// one that checkpoints the CKPT lock; both wait. The node itself writes it with the state in hand.
+  ///
+  /// - Throws: `.busy` while somebody may be writing it.
+  private func renew(_ main: any DiskFile) throws(StoreError) {
+    let busy = StoreError(
+      .busy,
+      "database \(name) is to be written again, since the disk failed, and a client is writing it"
+    )
+    let result = reading.withLockIfAvailable { _ -> Result<Void, StoreError> in
+      let isReader = mainLocks.holds(owner: .daemon, range: MainLock.shared, kind: .read)
+      guard isReader || mainLocks.tryLock(.read, MainLock.shared, briefly: true) else {
+        return .failure(busy)
+      }
+      defer { if !isReader { mainLocks.unlock(owner: .daemon, range: MainLock.shared) } }
+      guard sharedMemoryLocks.tryLock(.write, WALLock.checkpoint, briefly: true) else {
+        return .failure(busy)
+      }
+      defer { sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.checkpoint) }
+      return state.withLock { state in
+        do throws(StoreError) { return .success(try renewNow(main, &state)) } catch {
+          return .failure(error)
+        }
+      }
+    }
+    try (result ?? .failure(busy)).get()
+  }
+
+  private func renewNow(
+    _ main: any DiskFile,
+    _ state: inout DatabaseState
+  ) throws(StoreError) {
+    let wasKnown = try state.known == main.known()
+    let size = try main.information().size
+    var offset: Int64 = 0
+    while offset < size {
+      let bytes = try main.readBytes(Int(min(1 << 20, size - offset)), at: offset)
+      guard !bytes.isEmpty else { break }
+      try main.writeAll(bytes, at: offset)
+      offset += Int64(bytes.count)
+    }
+    if wasKnown { state.known = try main.known() }
+    state.needsRenewal = false
   }
 
   /// Makes the main file's entry in its directory durable, and those of the directories above it.

@@ -213,7 +213,7 @@ extension Database {
       state.owesSync ? try mainFile(&state) : nil
     }
     guard let main else { return }
-    try main.sync()
+    try syncNoting(main)
     state.withLock { $0.owesSync = false }
   }
 

@@ -97,4 +97,35 @@ struct SyncTests {
     #expect(steps.contains("sync main"))
     try fixture.check("a.db")
   }
+
+  /// What a failed sync should have written may be lost, and the next one would not say so: all is written again
+  /// before anything is called stable.
+  @Test func afterAFailedSyncTheFileIsWrittenAgain() throws {
+    try fixture.store.maintain(everything: true)
+    let database = try #require(fixture.store.database("a.db"))
+    let before = database.state.withLock { $0.stable }
+    try connection.run("UPDATE t SET a = zeroblob(403) WHERE n = 7")
+    disk.fail([.sync], at: 1, path: "a.db")
+    _ = try? fixture.store.maintain(everything: true)
+    #expect(!disk.failures.isEmpty)
+    disk.heal()
+    #expect(database.state.withLock { $0.stable } == before)
+    let written = Mutex(0)
+    disk.watcher.withLock {
+      $0 = { operation, path in
+        if operation == .write, path.hasSuffix("a.db") { written.withLock { $0 += 1 } }
+      }
+    }
+    // Not while a client may be writing it.
+    try connection.run("BEGIN EXCLUSIVE")
+    _ = try? fixture.store.maintain(everything: true)
+    #expect(written.withLock { $0 } == 0)
+    #expect(database.state.withLock { $0.stable } == before)
+    try connection.run("COMMIT")
+    try fixture.store.maintain(everything: true)
+    disk.watcher.withLock { $0 = nil }
+    #expect(written.withLock { $0 } > 0)
+    #expect(database.state.withLock { $0.stable } > before)
+    try fixture.check("a.db")
+  }
 }
