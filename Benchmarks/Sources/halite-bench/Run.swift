@@ -61,11 +61,7 @@ struct Run {
     starts: inout Table,
     memory: inout Table
   ) throws -> [Picture.Bar] {
-    let cluster = try Cluster(
-      halite: options.halite,
-      directory: directory + "/large",
-      cleanup: cleanup
-    )
+    let cluster = try cluster("large")
     var measure = LargeMeasure(
       cluster: cluster,
       plain: plain,
@@ -79,11 +75,7 @@ struct Run {
     replication table: inout Table,
     memory: inout Table
   ) throws -> (TransactionMeasure, LongMeasure) {
-    let cluster = try Cluster(
-      halite: options.halite,
-      directory: directory + "/pair",
-      cleanup: cleanup
-    )
+    let cluster = try cluster("pair")
     let (primary, replica) = (try cluster.node(1), try cluster.node(2))
     try primary.start()
     try replica.start()
@@ -134,11 +126,7 @@ struct Run {
     memory: inout Table,
     fileSystem: String
   ) throws {
-    let cluster = try Cluster(
-      halite: options.halite,
-      directory: directory + "/snapshot",
-      cleanup: cleanup
-    )
+    let cluster = try cluster("snapshot")
     var snapshots = SnapshotMeasure(
       cluster: cluster,
       plain: plain,
@@ -153,6 +141,10 @@ struct Run {
     snapshots.add(to: &table, fileSystem: fileSystem)
     snapshots.addMemory(to: &memory)
     try primary.stop()
+  }
+
+  private func cluster(_ name: String) throws -> Cluster {
+    try Cluster(halite: options.halite, directory: "\(directory)/\(name)", cleanup: cleanup)
   }
 
   private func version() throws -> String {

@@ -39,29 +39,18 @@ extension FileSystem {
 
   func getAttributes(_ request: FuseRequest, _ node: NodeID, handle: UInt64?) {
     serve(request) { () throws(SystemCallError) in
-      reply(request, try attributes(node, handle: handle), of: node, handle)
+      let found = try attributes(node, handle: handle)
+      request.reply(attributes: found, stability: stability(of: node))
     }
   }
 
-  private func reply(
-    _ request: FuseRequest,
-    _ attributes: FileAttributes,
-    of node: NodeID,
-    _ handle: UInt64?
-  ) {
-    let (open, path) = state.withLock { state in
-      (handle.flatMap { state.files[$0] }, handle == nil ? state.inodes.path(node) : nil)
-    }
-    let name = open?.mounted?.name ?? path.map { FileName($0) }
-    request.reply(attributes: attributes, stability: name.map(stability(of:)) ?? 0)
-  }
-
-  /// How long the kernel may rely on what it knows of a file, in seconds.
+  /// How long the kernel may rely on what it knows of a file, in seconds; what has no name it asks for.
   ///
   /// Of a file that it passes through, kernels before 6.13 do not know the size after a write.
-  func stability(of name: FileName) -> Double {
-    if !Self.keepsSizes, state.withLock({ $0.passthrough != nil }) { return 0 }
-    return backend.stability(of: name)
+  func stability(of node: NodeID) -> Double {
+    let (path, passes) = state.withLock { ($0.inodes.path(node), $0.passthrough != nil) }
+    guard let path, Self.keepsSizes || !passes else { return 0 }
+    return backend.stability(of: FileName(path))
   }
 
   private static let keepsSizes = KernelRelease.running.isAtLeast(6, 13)
@@ -111,7 +100,8 @@ extension FileSystem {
       guard state.withLock({ $0.inodes.identity(node) }) == found else { throw .stale }
       try apply(change, to: descriptor)
     }
-    reply(request, try attributes(node, handle: file?.handle), of: node, file?.handle)
+    let changed = try attributes(node, handle: file?.handle)
+    request.reply(attributes: changed, stability: stability(of: node))
   }
 
   private func apply(_ change: AttributeChange, to file: Int32) throws(SystemCallError) {

@@ -69,8 +69,7 @@ extension FileSystem {
       let node = state.withLock { $0.inodes.lookUp(attributes.identity, parent, name) }
       let isWritable = flags & O_ACCMODE != O_RDONLY
       let open = admit(mounted, node, isWritable: isWritable, attributes)
-      let stability = self.stability(of: mounted.name)
-      let (seconds, rest) = stability.quotientAndFraction
+      let (seconds, rest) = stability(of: node).quotientAndFraction
       let entry = halite_entry_out(
         node: node.number,
         generation: 0,

@@ -106,8 +106,7 @@ final class FileSystem: Sendable {
     _ attributes: FileAttributes
   ) {
     let node = state.withLock { $0.inodes.lookUp(attributes.identity, parent, name) }
-    let stability = (try? path(parent, name)).map { self.stability(of: FileName($0)) } ?? 0
-    if !request.reply(entry: node, attributes, stability: stability) { forget(node, 1) }
+    if !request.reply(entry: node, attributes, stability: stability(of: node)) { forget(node, 1) }
   }
 
   func forget(_ node: NodeID, _ count: UInt64) {

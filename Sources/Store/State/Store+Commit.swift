@@ -146,7 +146,7 @@ extension Store {
           let entry = try database.captureJournal(journal, in: &state, database.recorder)
         else {
           if state.owesSync { return .afterMainSync(nil) }
-          return .over(database.end(&state, operation))
+          return .over(database.end(nil, &state, operation))
         }
         if state.owesSync {
           state.isEnding = true
@@ -156,7 +156,7 @@ extension Store {
           state.isEnding = true
           return .afterSync(entry)
         }
-        return .over(database.endCaptured(entry, &state, operation))
+        return .over(database.end(entry, &state, operation))
       } catch { return .over(.failure(error)) }
     }
     @Sendable func conclude(_ entry: LogIndex?, _ failure: StoreError?) {
@@ -224,31 +224,18 @@ extension Database {
     _ operation: () throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError> {
     state.withLock { state in
-      let last = { () throws(StoreError) in
+      end(entry, &state) { () throws(StoreError) in
         if let failure { throw failure }
         try operation()
       }
-      guard let entry else { return end(&state, last) }
-      return endCaptured(entry, &state, last)
     }
   }
 
-  /// Performs the operation that ends a journal of which nothing is left to record.
+  /// Performs the operation that ends a journal.
+  ///
+  /// - Parameter entry: that of the journal's transaction; nil where nothing was left to record.
   fileprivate func end(
-    _ state: inout DatabaseState,
-    _ operation: () throws(StoreError) -> Void
-  ) -> Result<LogIndex?, StoreError> {
-    do throws(StoreError) {
-      try operation()
-      state.isEnding = false
-      state.endedJournal = true
-      return .success(nil)
-    } catch { return .failure(error) }
-  }
-
-  /// Performs the operation that ends the journal of a transaction which the log has.
-  fileprivate func endCaptured(
-    _ entry: LogIndex,
+    _ entry: LogIndex?,
     _ state: inout DatabaseState,
     _ operation: () throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError> {
@@ -258,10 +245,12 @@ extension Database {
       state.endedJournal = true
       return .success(entry)
     } catch {
-      state.isEnding = true
-      // The journal stays hot. SQLite then rolls back, and the end of that is captured as well: what
-      // it brings back differs from the log, and is no damage.
-      state.uncompared = true
+      if entry != nil {
+        state.isEnding = true
+        // The journal stays hot. SQLite then rolls back, and the end of that is captured as well: what
+        // it brings back differs from the log, and is no damage.
+        state.uncompared = true
+      }
       return .failure(error)
     }
   }

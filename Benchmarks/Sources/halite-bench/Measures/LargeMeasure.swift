@@ -58,13 +58,7 @@ struct LargeMeasure {
   private mutating func measureMemory(_ primary: Node, _ table: inout Table) throws {
     while nodes.count <= Self.replicas { try addReplica(primary) }
     for replica in nodes.dropFirst() {
-      try Child.work(
-        [
-          "follow", "\(primary.mount)/\(Self.database)-pos",
-          "\(replica.mount)/\(Self.database)-pos",
-        ],
-        seconds: 300
-      )
+      try Following.wait(Self.database, primary, replica)
     }
     let used = try primary.memory()
     table.add(

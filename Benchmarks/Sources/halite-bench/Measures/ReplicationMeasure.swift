@@ -71,10 +71,6 @@ struct ReplicationMeasure {
 
   @discardableResult
   private func settle(_ database: String) throws -> Following.Outcome {
-    try Child.work(
-      ["follow", "\(primary.mount)/\(database)-pos", "\(replica.mount)/\(database)-pos"],
-      seconds: 130,
-      as: Following.Outcome.self
-    )
+    try Following.wait(database, primary, replica)
   }
 }

@@ -50,13 +50,7 @@ struct SnapshotMeasure {
     let node = try cluster.node(nodes)
     let start = Clock.now()
     try node.start(untilReady: false)
-    let outcome = try Child.work(
-      [
-        "follow", "\(primary.mount)/\(Self.database)-pos", "\(node.mount)/\(Self.database)-pos",
-      ],
-      seconds: 130,
-      as: Following.Outcome.self
-    )
+    let outcome = try Following.wait(Self.database, primary, node)
     halite.add(size / (Double(outcome.arrivedAt - start) / 1e9) / 1e6)
     try Deadline.wait(seconds: 10, for: "the new node to say that it got a snapshot") {
       try node.metric("halite_snapshots_total{direction=\"received\"}") > 0

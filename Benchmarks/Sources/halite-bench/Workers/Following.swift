@@ -20,6 +20,16 @@ enum Following {
     }
   }
 
+  /// Waits in a child process for a replica to have what the primary has of a database.
+  @discardableResult
+  static func wait(_ database: String, _ primary: Node, _ replica: Node) throws -> Outcome {
+    try Child.work(
+      ["follow", "\(primary.mount)/\(database)-pos", "\(replica.mount)/\(database)-pos"],
+      seconds: Double(patienceSeconds) + 10,
+      as: Outcome.self
+    )
+  }
+
   /// - Parameters:
   ///   - primary: the primary's `<database>-pos`, which must not change meanwhile.
   ///   - replica: the replica's; it need not be there yet, nor its mount.
