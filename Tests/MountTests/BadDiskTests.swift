@@ -34,8 +34,8 @@ struct BadDiskTests {
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = ["umount", "-l", path]
     process.standardError = FileHandle.nullDevice
-    try? process.run()
-    process.waitUntilExit()
+    guard (try? process.start()) != nil else { return }
+    _ = process.waitForEnd(seconds: 10)
   }
 
   private func isReady(_ node: Node) async throws -> Bool {

@@ -63,15 +63,41 @@ enum Command {
     process.standardOutput = output
     process.standardError = output
     process.standardInput = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
+    try process.start()
+    let end = process.waitForEnd(seconds: Double(seconds) + grace)
+    if end == nil { throw Failure(report(hung: process, arguments)) }
     // `timeout` leads a process group, which nothing of a failed program may outlive.
     kill(-process.processIdentifier, SIGKILL)
     try output.seek(toOffset: 0)
     return Result(
-      code: process.terminationReason == .exit ? process.terminationStatus : 128,
+      code: end ?? 128,
       output: String(decoding: try output.readToEnd() ?? Data(), as: UTF8.self)
     )
+  }
+
+  /// How long `timeout` takes at most, in seconds, unless the program cannot even be killed.
+  private static let grace = 20.0
+
+  /// What is known of a program that no signal ends, for it waits for a mount that does not answer. The
+  /// mounts are cut off, so that it ends and other tests go on.
+  private static func report(hung process: Process, _ arguments: [String]) -> String {
+    let look = Process()
+    look.executableURL = URL(fileURLWithPath: "/bin/bash")
+    look.arguments = [
+      script("free_hung_mounts.sh"), Cluster.prefix, "\(process.processIdentifier)",
+    ]
+    let pipe = Pipe()
+    look.standardOutput = pipe
+    look.standardError = pipe
+    look.standardInput = FileHandle.nullDevice
+    var text = "\(arguments.prefix(3).joined(separator: " ")) hangs"
+    do {
+      try look.start()
+      text +=
+        "\n" + String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+    } catch { text += ", and nothing could be learned of it: \(error)" }
+    _ = process.waitForEnd(seconds: grace)
+    return text
   }
 
   /// A script of this directory.

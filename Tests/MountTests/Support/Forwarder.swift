@@ -15,7 +15,7 @@ final class Forwarder {
     process.arguments = ["python3", Command.script("forward.py"), "\(port)", "\(target)"]
     let pipe = Pipe()
     process.standardOutput = pipe
-    try process.run()
+    try process.start()
     // It says one line once it listens.
     guard pipe.fileHandleForReading.availableData.count > 0 else {
       throw Failure("the forwarder does not listen")
@@ -25,6 +25,6 @@ final class Forwarder {
   func stop() {
     // Not by SIGTERM: a child of a test inherits a mask in which that is blocked.
     kill(process.processIdentifier, SIGKILL)
-    process.waitUntilExit()
+    _ = process.waitForEnd(seconds: 10)
   }
 }

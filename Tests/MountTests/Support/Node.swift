@@ -53,7 +53,7 @@ final class Node: Sendable {
     process.standardOutput = log
     process.standardError = log
     process.standardInput = FileHandle.nullDevice
-    try process.run()
+    try process.start()
     self.process.withLock { $0 = process }
     if untilReady { try await waitUntilReady() }
   }
@@ -63,7 +63,7 @@ final class Node: Sendable {
       seconds: seconds,
       for: "\(name) to be ready; its log: \(report)"
     ) {
-      guard process.withLock({ $0?.isRunning }) == true else {
+      guard process.withLock({ $0.map { $0.waitForEnd(seconds: 0) == nil } }) == true else {
         throw Failure("\(name) has ended; its log: \(report)")
       }
       return try await Command.run(
@@ -102,11 +102,13 @@ final class Node: Sendable {
 
   func waitForEnd(seconds: Double) async throws -> Int32 {
     guard let process = process.withLock({ $0 }) else { return 0 }
+    var code: Int32?
     try await Deadline.wait(seconds: seconds, for: "\(name) to end; its log: \(report)") {
-      !process.isRunning
+      code = process.waitForEnd(seconds: 0)
+      return code != nil
     }
     self.process.withLock { $0 = nil }
-    return process.terminationStatus
+    return code ?? 128
   }
 
   /// Whatever the test came to: no process and no mount is left.
@@ -118,8 +120,7 @@ final class Node: Sendable {
       return process
     }
     // Waited for in vain where it hangs in its own mount, which then goes first.
-    let end = ContinuousClock.now + .seconds(10)
-    while left?.isRunning == true, ContinuousClock.now < end { usleep(5000) }
+    _ = left?.waitForEnd(seconds: 10)
     umount2(mount, Int32(MNT_DETACH))
   }
 
