@@ -1,4 +1,3 @@
-import Dispatch
 import LTX
 import Logging
 import Synchronization

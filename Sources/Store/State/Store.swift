@@ -1,4 +1,3 @@
-import Dispatch
 import LTX
 import Logging
 import Synchronization
@@ -49,7 +48,7 @@ package final class Store: Sendable {
   let identity: DiskFileInformation
   let state: Mutex<State>
   /// For what may wait: fsyncs, large transactions, comparisons of whole databases.
-  let workers = DispatchQueue(label: "halite.store", qos: .userInitiated, attributes: .concurrent)
+  let workers = Workers()
 
   init(
     configuration: StoreConfiguration,
