@@ -59,7 +59,9 @@ enum Command {
     let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw Failure("no file for the output: errno \(errno)") }
     unlink(path)
-    let output = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+    let output = FileHandle(fileDescriptor: descriptor, closeOnDealloc: false)
+    // Not left to the handle: Foundation may keep the process, and with it the handle, for good.
+    defer { close(descriptor) }
     process.standardOutput = output
     process.standardError = output
     process.standardInput = FileHandle.nullDevice

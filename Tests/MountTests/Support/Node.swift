@@ -54,6 +54,7 @@ final class Node: Sendable {
     process.standardError = log
     process.standardInput = FileHandle.nullDevice
     try process.start()
+    try log?.close()
     self.process.withLock { $0 = process }
     if untilReady { try await waitUntilReady() }
   }
