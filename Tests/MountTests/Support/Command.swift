@@ -18,7 +18,7 @@ enum Command {
 
   /// Runs a program; standard error is part of the output.
   ///
-  /// - Parameter seconds: after these `timeout` ends it, with code 124.
+  /// - Parameter seconds: after these `timeout` ends it, with code 124, or 128 where it must be killed.
   static func run(
     _ arguments: [String],
     seconds: Int = 60,
