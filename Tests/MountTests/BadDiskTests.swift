@@ -1,6 +1,12 @@
 import Foundation
 import Testing
 
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Musl
+#endif
+
 /// Nodes whose data directory is full, read-only or gone, on real file systems.
 @Suite(.serialized)
 struct BadDiskTests {
@@ -14,7 +20,7 @@ struct BadDiskTests {
     let replica = try await cluster.node(2)
     defer {
       for node in [replica, primary] { node.discard() }
-      unmount(primary.data)
+      umount2(primary.data, Int32(MNT_DETACH))
       cluster.remove()
     }
     try FileManager.default.createDirectory(
@@ -27,15 +33,6 @@ struct BadDiskTests {
     try await replica.start()
     try await body(primary, replica)
     for node in [replica, primary] { #expect(try await node.stop() == 0, "\(node.report)") }
-  }
-
-  private func unmount(_ path: String) {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["umount", "-l", path]
-    process.standardError = FileHandle.nullDevice
-    guard (try? process.start()) != nil else { return }
-    _ = process.waitForEnd(seconds: 10)
   }
 
   private func isReady(_ node: Node) async throws -> Bool {

@@ -65,7 +65,7 @@ enum Command {
     process.standardOutput = output
     process.standardError = output
     process.standardInput = FileHandle.nullDevice
-    try process.start()
+    try process.run()
     let end = process.waitForEnd(seconds: Double(seconds) + grace)
     if end == nil { throw Failure(report(hung: process, arguments)) }
     // `timeout` leads a process group, which nothing of a failed program may outlive.
@@ -94,7 +94,7 @@ enum Command {
     look.standardInput = FileHandle.nullDevice
     var text = "\(arguments.prefix(3).joined(separator: " ")) hangs"
     do {
-      try look.start()
+      try look.run()
       text +=
         "\n" + String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
     } catch { text += ", and nothing could be learned of it: \(error)" }

@@ -15,7 +15,7 @@ final class Forwarder {
     process.arguments = ["python3", Command.script("forward.py"), "\(port)", "\(target)"]
     let pipe = Pipe()
     process.standardOutput = pipe
-    try process.start()
+    try process.run()
     // It says one line once it listens.
     guard pipe.fileHandleForReading.availableData.count > 0 else {
       throw Failure("the forwarder does not listen")

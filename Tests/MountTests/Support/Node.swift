@@ -53,7 +53,7 @@ final class Node: Sendable {
     process.standardOutput = log
     process.standardError = log
     process.standardInput = FileHandle.nullDevice
-    try process.start()
+    try process.run()
     try log?.close()
     self.process.withLock { $0 = process }
     if untilReady { try await waitUntilReady() }

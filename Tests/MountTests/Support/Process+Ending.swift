@@ -1,5 +1,4 @@
 import Foundation
-import Synchronization
 
 #if canImport(Glibc)
   import Glibc
@@ -8,17 +7,10 @@ import Synchronization
 #endif
 
 extension Process {
-  private static let starting = Mutex(())
-
-  /// Starts the program while no other is being started.
-  ///
-  /// Foundation notices an end by a descriptor that the program has open. One that is started at the same
-  /// moment may inherit it, and keeps this one from ending as long as it runs itself.
-  func start() throws {
-    try Self.starting.withLock { _ in try run() }
-  }
-
   /// Waits for the program's end as the kernel tells it.
+  ///
+  /// Foundation notices an end by a descriptor that the program has open, and so does not as long as anything
+  /// that the program has started keeps it.
   ///
   /// - Returns: its exit code, 128 where a signal ended it, or nil when it takes longer.
   func waitForEnd(seconds: Double) -> Int32? {
