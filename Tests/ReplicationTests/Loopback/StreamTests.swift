@@ -117,6 +117,8 @@ import Testing
       }
       try await following(try cluster.client(port: port, sink: sink)) {
         try await eventually("equal") { isConverged(source, sink) }
+        // Counted after the last of it is in the sink.
+        try await eventually("counted") { cluster.metrics.current.snapshotsReceived > 0 }
       }
       #expect(sink.state.withLock { $0.resets.count } == 1)
       #expect(commits.withLock { $0 } >= 4)
