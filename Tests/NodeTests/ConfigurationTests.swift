@@ -59,7 +59,7 @@ func parseConfiguration(
         == FuseConfiguration(
           directory: "/etc/mnt",
           allowOther: true,
-          passthrough: false,
+          passthrough: .off,
           lowLatency: true
         )
     )

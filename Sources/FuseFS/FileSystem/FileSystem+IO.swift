@@ -57,7 +57,7 @@ extension FileSystem {
     serve(request) { () throws(SystemCallError) in
       guard let mounted = try file(handle).mounted else { throw .badHandle }
       let count = bytes.count
-      if case .daemon = mounted.io {
+      if mounted.io != .direct {
         backend.write(mounted, at: offset, bytes) { error in
           if let error { return request.fail(error.errorNumber) }
           request.reply(written: count)

@@ -114,6 +114,7 @@ extension LockOutcome {
     case .conflict: EAGAIN
     case .interrupted: EINTR
     case .deadlock: EDEADLK
+    case .failed(let code): code.errorNumber
     }
   }
 }

@@ -205,6 +205,7 @@ extension FileSystem {
     // SQLite maps its shared memory, so that must be cached; a database must not be, since the
     // daemon writes it too. An empty file may become one.
     if mounted.name.role == .sharedMemory { return .cached }
+    if case .followed = mounted.io { return .direct }
     return attributes.size == 0 || Self.isDatabase(mounted) ? .direct : .cached
   }
 

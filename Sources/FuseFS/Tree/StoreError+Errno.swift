@@ -2,10 +2,10 @@ internal import Glibc
 internal import Store
 
 /// The one table from the store's errors to what an application sees in `errno`.
-extension StoreError {
+extension StoreError.Code {
   var errorNumber: Int32 {
-    if let number = code.systemNumber { return number }
-    switch code {
+    if let number = systemNumber { return number }
+    switch self {
     case .notFound: return ENOENT
     case .exists: return EEXIST
     // What a read-only file system says; SQLite makes SQLITE_READONLY of it.
@@ -18,4 +18,8 @@ extension StoreError {
     default: return EIO
     }
   }
+}
+
+extension StoreError {
+  var errorNumber: Int32 { code.errorNumber }
 }

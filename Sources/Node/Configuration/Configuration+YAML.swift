@@ -7,7 +7,7 @@ extension Configuration {
       "fuse:",
       "  dir: \(quoted(fuse.directory))",
       "  allow-other: \(fuse.allowOther)",
-      "  passthrough: \(fuse.passthrough)",
+      "  passthrough: \(fuse.passthrough.rawValue)",
     ]
     if let lowLatency = fuse.lowLatency { lines.append("  low-latency: \(lowLatency)") }
     lines += [

@@ -21,10 +21,21 @@ package struct FuseConfiguration: Sendable, Equatable {
   package let directory: String
   /// Whether other users than the one who runs the node may use the mount.
   package let allowOther: Bool
-  /// Whether to let the kernel pass reads of databases to the disk where it can.
-  package let passthrough: Bool
+  /// What to let the kernel pass to the disk where it can.
+  package let passthrough: Passthrough
   /// Whether to keep idle processors awake while the mount is busy; nil: on machines with few of them.
   package let lowLatency: Bool?
+}
+
+/// Which files the kernel may read and write by itself.
+package enum Passthrough: String, Sendable, CaseIterable {
+  /// Databases, their shared memory, and on a primary that replicates asynchronously also write-ahead logs:
+  /// commits are then read from those.
+  case all
+  /// Databases and their shared memory.
+  case databases
+  /// None: every read and write comes to the daemon.
+  case off
 }
 
 /// The node's own files.

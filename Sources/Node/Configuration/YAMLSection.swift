@@ -201,6 +201,15 @@ struct YAMLReader {
   /// Reads one of a few words.
   ///
   /// - Parameter later: words that this version knows of but cannot do yet.
+  /// `fuse.passthrough`: one of its names, or whether at all.
+  mutating func passthrough(_ section: YAMLSection) -> Passthrough? {
+    let key = "passthrough"
+    guard case .scalar(let scalar)? = section.values[key],
+      ["true", "yes", "on", "false", "no"].contains(scalar.string.lowercased())
+    else { return choice(section, key, Passthrough.self) }
+    return bool(section, key) == true ? .all : .off
+  }
+
   mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ section: YAMLSection,
     _ key: String,

@@ -54,13 +54,13 @@ package struct Doctor: Sendable {
         }
       return DoctorFinding(finding.subject, level, finding.value, remedy: finding.hint)
     }
-    if !configuration.fuse.passthrough, capabilities.canPassThrough {
+    if configuration.fuse.passthrough == .off, capabilities.canPassThrough {
       findings.append(
         DoctorFinding(
           "fuse.passthrough",
           .warn,
           "turned off, though it would work",
-          remedy: "remove \"fuse.passthrough: false\" for faster reads"
+          remedy: "remove \"fuse.passthrough\" from the configuration, for faster reads and writes"
         )
       )
     }

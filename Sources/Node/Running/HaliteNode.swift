@@ -121,7 +121,7 @@ package final class HaliteNode: Sendable {
       configuration: FuseMountConfiguration(
         directory: configuration.fuse.directory,
         allowOther: configuration.fuse.allowOther,
-        passthrough: configuration.fuse.passthrough,
+        passthrough: configuration.fuse.passthrough != .off,
         lowLatency: configuration.fuse.lowLatency
       ),
       backend: store,
@@ -139,13 +139,17 @@ package final class HaliteNode: Sendable {
     logger: Logger
   ) throws -> Store {
     let retention = configuration.data.retention.components
+    var parts = StoreConfiguration(
+      directory: configuration.data.directory,
+      compress: configuration.data.compress,
+      retentionMilliseconds: UInt64(clamping: retention.seconds) &* 1000,
+      maxLogBytes: configuration.data.maxLogSize
+    )
+    parts.followsLogs = configuration.fuse.passthrough == .all
+    // Only where no other node can have been primary meanwhile is nothing newer than the node's own files.
+    if configuration.isCandidate { parts.boot = NodeIdentity.boot() }
     return try Store.open(
-      StoreConfiguration(
-        directory: configuration.data.directory,
-        compress: configuration.data.compress,
-        retentionMilliseconds: UInt64(clamping: retention.seconds) &* 1000,
-        maxLogBytes: configuration.data.maxLogSize
-      ),
+      parts,
       disk: disk,
       clock: SystemClock(),
       random: { UInt32.random(in: 0...UInt32.max) },

@@ -11,6 +11,12 @@ enum NodeIdentity {
     return crc.value
   }
 
+  /// The machine's start (random(4), "boot_id"); nil where the kernel does not tell.
+  static func boot() -> String? {
+    let text = try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8)
+    return text?.trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
   /// An identity for a cluster that begins with this node.
   static func newCluster() -> ClusterID {
     guard let identity = ClusterID(rawValue: UUID().uuidString.lowercased()) else {

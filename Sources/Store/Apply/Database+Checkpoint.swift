@@ -108,8 +108,8 @@ extension Database {
     }
     if let offset = state.walPages[page.rawValue], let file = state.walFile {
       try file.readWhole(buffer, at: offset)
-    } else {
-      try mainFile(&state).readPadded(buffer, at: page.offset(size))
+      if try isCurrent(file, state) { return }
     }
+    try mainFile(&state).readPadded(buffer, at: page.offset(size))
   }
 }

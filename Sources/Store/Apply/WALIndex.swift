@@ -141,6 +141,11 @@ struct WALIndex: Sendable {
   /// The last valid frame, without a check: cheap, for comparing.
   var frames: UInt32 { memory.load32(16) }
 
+  /// Whether its salts are those of a write-ahead log, without a check.
+  func isOf(_ wal: WALHeader) -> Bool {
+    memory.load32(32) == wal.salt1.bigEndian && memory.load32(36) == wal.salt2.bigEndian
+  }
+
   /// Publishes a header: from here on readers see its frames.
   func publish(_ header: Header) {
     var next = header

@@ -88,16 +88,24 @@ extension Database {
   /// the index is rolled forward. Where it shows frames that no valid chain led to, they are captured.
   /// Where the file was changed by something other than SQLite, what SQLite made of it counts.
   ///
-  /// - Parameter mapped: the index, where it was not mapped before.
+  /// - Parameters:
+  ///   - mapped: the index, where it was not mapped before.
+  ///   - reach: how far to look at a write-ahead log that clients write by themselves.
   /// - Returns: the entry of a transaction that was captured here.
-  func reconcile(_ state: inout DatabaseState, mapped: WALIndex?) -> LogIndex? {
+  func reconcile(
+    _ state: inout DatabaseState,
+    mapped: WALIndex?,
+    _ reach: Reach = .shown
+  ) -> LogIndex? {
     // Where the files could not follow the log there is nothing to show.
     guard state.failed == nil else { return nil }
     state.stalled = nil
     var captured: LogIndex?
     do throws(StoreError) {
-      captured = try captureDangling(in: &state, recorder)
+      captured = try captureDangling(in: &state)
       if state.index == nil { state.index = mapped }
+      captured = try captureWritten(reach, in: &state).entry ?? captured
+      if state.mayHaveMissed { captured = try captureMissed(in: &state) ?? captured }
       guard let index = state.index, !agreesWithIndex(state), let header = try index.header(),
         header.frames < .max
       else { return captured }
@@ -189,6 +197,16 @@ extension Database {
     return try recordFromFiles(details, places, in: &state)
   }
 
+  /// Compares every page where a client may have started the write-ahead log over before all of it was
+  /// captured; nobody writes meanwhile.
+  private func captureMissed(in state: inout DatabaseState) throws(StoreError) -> LogIndex? {
+    guard let size = state.pageSize else { return nil }
+    let entry = try captureMerged(size, state.pages, in: &state)
+    state.mayHaveMissed = false
+    publish(state, isWAL: true, milliseconds: recorder.milliseconds)
+    return entry
+  }
+
   /// Takes up a write-ahead log that lay there before its database did: what is committed in it is
   /// what the next connection's recovery finds.
   func captureFoundLog(in state: inout DatabaseState) throws(StoreError) -> LogIndex? {
@@ -199,7 +217,7 @@ extension Database {
     state.walFile = file
     state.wal.adopt(wal, end: Int64(WALHeader.bytes), sum: wal.sum)
     state.wal.trustFile()
-    return try captureDangling(in: &state, recorder)
+    return try captureDangling(in: &state)
   }
 
   /// Records a main file that was written anew under a write-ahead log that is still there.

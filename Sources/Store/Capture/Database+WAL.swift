@@ -56,7 +56,11 @@ extension Database {
     last = state.wal.header
     // SQLite writes a header in one piece. Where another program spoils it, what it committed is gone.
     if last == nil, !state.walPages.isEmpty { state.isReplaced = true }
-    // SQLite starts a log over only when all of it is in the main file and nobody reads it.
+    startedOver(&state)
+  }
+
+  /// SQLite starts a log over only when all of it is in the main file and nobody reads it.
+  func startedOver(_ state: inout DatabaseState) {
     state.walPages.removeAll(keepingCapacity: true)
     state.backfilled = state.entry
   }
@@ -77,15 +81,22 @@ extension Database {
 
   /// Captures what a writer that is gone has left as a valid chain behind the last captured frame:
   /// the next connection's recovery would take it for committed.
-  func captureDangling(
-    in state: inout DatabaseState,
-    _ recorder: TransactionRecorder
-  ) throws(StoreError) -> LogIndex? {
+  func captureDangling(in state: inout DatabaseState) throws(StoreError) -> LogIndex? {
     guard state.wal.isDangling, let file = state.walFile else { return nil }
     state.wal.trustFile()
     defer { state.wal.settle() }
+    return try captureChain(file, in: &state)
+  }
+
+  /// Captures the transactions that lie behind the last captured frame, as far as the capture takes the file
+  /// for written.
+  func captureChain(
+    _ file: any DiskFile,
+    in state: inout DatabaseState
+  ) throws(StoreError) -> LogIndex? {
     let end = state.wal.chainEnd
     let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+    let recorder = recorder
     var logged: LogIndex?
     while let transaction = try prepare(file, at: max(end, state.wal.chainEnd), nothing, in: &state)
     {
@@ -110,7 +121,7 @@ extension Database {
   /// Whether writes to this file are writes to the database: not where it has been removed
   /// and somebody still has it open, nor where there is no database that it could be the log of, as
   /// when files are copied one by one. SQLite would ignore such a log, too.
-  private func isOurLog(
+  func isOurLog(
     _ file: any DiskFile,
     _ state: borrowing DatabaseState
   ) throws(StoreError) -> Bool {
@@ -123,7 +134,7 @@ extension Database {
 
   /// The daemon sees this file for the first time: what is in it has been captured, for at
   /// start no write-ahead log is left, and all later writes come through here.
-  private func adopt(_ file: any DiskFile, in state: inout DatabaseState) {
+  func adopt(_ file: any DiskFile, in state: inout DatabaseState) {
     let isSame: Bool
     if let old = state.walFile, let a = try? old.information(), let b = try? file.information() {
       isSame = a.device == b.device && a.inode == b.inode

@@ -33,6 +33,10 @@ package final class Database: Sendable {
   let writers: Writers
   /// Whether all of the rollback journal is on stable storage.
   let journal = JournalDurability()
+  /// Whether clients may write the write-ahead log by themselves, see `captureWritten`.
+  let isFollowed = Atomic(false)
+  /// Whether whoever wants the WAL's WRITE lock is asked to wait for what could not be captured.
+  let isGuarded = Atomic(false)
   /// Held while the persistent state is written.
   let flushing = Mutex(())
   private let publication: Mutex<Published>

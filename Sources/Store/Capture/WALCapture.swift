@@ -87,6 +87,19 @@ struct WALCapture: Sendable {
   /// The chain has been looked at as far as it goes.
   mutating func settle() { written = chainEnd }
 
+  /// Looks at a file that others write, as far as `end`: of what lies behind the last captured frame nothing
+  /// is known.
+  mutating func beginLook(through end: Int64) {
+    chain.removeAll(keepingCapacity: true)
+    written = end
+  }
+
+  /// Whoever writes the file may change what has been looked at and not been committed.
+  mutating func endLook() {
+    chain.removeAll(keepingCapacity: true)
+    written = captured
+  }
+
   /// The file has a new size.
   mutating func truncated(to size: Int64) {
     guard let header else { return }

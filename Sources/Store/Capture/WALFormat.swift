@@ -65,7 +65,7 @@ struct WALHeader: Equatable, Sendable {
 
   /// Where a frame begins; the first is 1.
   func offset(ofFrame frame: UInt32) -> Int64 {
-    Int64(Self.bytes) + Int64(frame - 1) * frameBytes
+    Int64(Self.bytes) + (Int64(frame) - 1) * frameBytes
   }
 
   /// Whether a transaction of so many frames can have brought a database to this size. One that

@@ -27,6 +27,14 @@ package protocol Disk: Sendable {
   /// - Parameter temporary: where the copy grows; on the same file system.
   /// - Returns: whether that was necessary.
   func detachIfOpen(_ path: String, through temporary: String) throws(StoreError) -> Bool
+  /// Lets all writes to a file fail from now on, also those of programs that have it open.
+  ///
+  /// - Returns: whether that could be done.
+  func stopWrites(_ path: String) throws(StoreError) -> Bool
+  /// Removes a file, and where that can be done lets the writes of programs fail that still have it open.
+  func removeStopping(_ path: String) throws(StoreError)
+  /// Whether writes to files of a directory can be stopped.
+  func canStopWrites(_ directory: String) -> Bool
 }
 
 extension Disk {
@@ -35,6 +43,9 @@ extension Disk {
     _ path: String,
     through temporary: String
   ) throws(StoreError) -> Bool { false }
+  package func stopWrites(_ path: String) throws(StoreError) -> Bool { false }
+  package func removeStopping(_ path: String) throws(StoreError) { try remove(path) }
+  package func canStopWrites(_ directory: String) -> Bool { false }
 
   /// Without bound, for disks that have none.
   package func available(_ directory: String) throws(StoreError) -> Int64 { .max }

@@ -30,6 +30,16 @@ struct WatchedDisk: Disk {
   func available(_ directory: String) throws(StoreError) -> Int64 {
     try disk.available(directory)
   }
+  func stopWrites(_ path: String) throws(StoreError) -> Bool {
+    try watch { () throws(StoreError) in try disk.stopWrites(path) }
+  }
+
+  func removeStopping(_ path: String) throws(StoreError) {
+    try watch { () throws(StoreError) in try disk.removeStopping(path) }
+  }
+
+  func canStopWrites(_ directory: String) -> Bool { disk.canStopWrites(directory) }
+
   func detachIfOpen(_ path: String, through temporary: String) throws(StoreError) -> Bool {
     try watch { () throws(StoreError) in try disk.detachIfOpen(path, through: temporary) }
   }

@@ -5,7 +5,20 @@ import Synchronization
 /// Called without any mutex held, on the thread of whoever gives the locks up; `proceed` may be
 /// called at once or later on any thread, and counts once. Until then the locks stay held.
 package typealias LockObserver =
-  @Sendable (_ givenUp: [HeldLock], _ proceed: @escaping @Sendable () -> Void) -> Void
+  @Sendable (_ givenUp: [HeldLock], _ by: LockEnd, _ proceed: @escaping @Sendable () -> Void) -> Void
+
+/// How exclusive locks come to be given up.
+package enum LockEnd: Sendable {
+  /// Their owner said so.
+  case unlock
+  /// Their owner closed the file, or died.
+  case close
+}
+
+/// Is asked before an exclusive lock is given to one of the kernel's owners, and answers, at once or later
+/// on any thread, with nil or why it must not be.
+package typealias LockGuard =
+  @Sendable (_ wanted: LockRequest, _ answer: @escaping @Sendable (StoreError?) -> Void) -> Void
 
 /// The lock table of one file, with those who wait for a lock of it.
 ///
@@ -26,6 +39,14 @@ package final class FileLocks: Sendable {
     }
   }
 
+  /// Sets who is asked before exclusive locks that overlap the range are given out; nil takes that back.
+  package func setGuard(range: LockRange, _ body: LockGuard?) {
+    queue.withLock { queue in
+      queue.entrance = nil
+      if let body { queue.entrance = (range, body) }
+    }
+  }
+
   // MARK: Taking
 
   /// Takes a lock; `done` is called once, inline when the outcome is known at once.
@@ -39,7 +60,7 @@ package final class FileLocks: Sendable {
     wait: Bool,
     done: @escaping @Sendable (LockOutcome) -> Void
   ) -> LockTicket? {
-    let (ticket, actions) = queue.withLock { queue in
+    let (ticket, actions) = queue.withLock { queue -> (LockTicket, [LockQueue.Action]) in
       let ticket = queue.makeTicket()
       let waiter = LockQueue.Waiter(
         ticket: ticket,
@@ -47,6 +68,7 @@ package final class FileLocks: Sendable {
         isPatient: wait,
         done: done
       )
+      if let body = queue.guarding(request) { return (ticket, [.ask(body, waiter)]) }
       return (ticket, queue.admit(waiter))
     }
     perform(actions)
@@ -152,7 +174,7 @@ package final class FileLocks: Sendable {
       return
     }
     let once = Once()
-    observer(lost) { [self] in
+    observer(lost, selection.range == nil ? .close : .unlock) { [self] in
       guard once.claim() else { return }
       perform(queue.withLock { $0.remove(selection) })
       done()
@@ -166,9 +188,16 @@ package final class FileLocks: Sendable {
         done(outcome)
       case .observe(let observer, let lost, let waiter):
         let once = Once()
-        observer(lost) { [self] in
+        observer(lost, .unlock) { [self] in
           guard once.claim() else { return }
           perform(queue.withLock { $0.admit(waiter, observed: true) })
+        }
+      case .ask(let body, let waiter):
+        let once = Once()
+        body(waiter.request) { [self] error in
+          guard once.claim() else { return }
+          if let error { return waiter.done(.failed(error.code)) }
+          perform(queue.withLock { $0.admit(waiter) })
         }
       }
     }

@@ -18,6 +18,8 @@ struct LockQueue: Sendable {
     case answer(@Sendable (LockOutcome) -> Void, LockOutcome)
     /// Ask the observer, then admit the request with `observed: true`.
     case observe(LockObserver, [HeldLock], Waiter)
+    /// Ask whether it may be admitted at all, and admit it then.
+    case ask(LockGuard, Waiter)
   }
 
   /// Which locks go; nil matches all.
@@ -37,6 +39,15 @@ struct LockQueue: Sendable {
   private var lastTicket: UInt64 = 0
   var watched: [LockRange] = []
   var observer: LockObserver?
+  var entrance: (range: LockRange, body: LockGuard)?
+
+  /// Who is to be asked before the request is admitted.
+  func guarding(_ request: LockRequest) -> LockGuard? {
+    guard let entrance, request.kind == .write, request.owner != .daemon,
+      entrance.range.overlaps(request.range)
+    else { return nil }
+    return entrance.body
+  }
 
   mutating func makeTicket() -> LockTicket {
     lastTicket += 1

@@ -89,6 +89,8 @@ package enum LockOutcome: Hashable, Sendable {
   case interrupted
   /// To wait would close a circle of owners who wait for each other.
   case deadlock
+  /// Nobody may have it now, for this reason.
+  case failed(StoreError.Code)
 }
 
 /// Names a wait, to cancel it.

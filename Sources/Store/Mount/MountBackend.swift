@@ -91,6 +91,9 @@ package final class MountedFile: Sendable {
     case direct
     /// Writes come to `MountBackend.write`, reads to the mount.
     case daemon
+    /// The kernel may pass them to the backing file; without passthrough writes come to `MountBackend.write`,
+    /// reads to the mount.
+    case followed
   }
 
   package let name: FileName

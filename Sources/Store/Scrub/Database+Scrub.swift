@@ -114,7 +114,8 @@ extension Database {
     in state: inout DatabaseState
   ) throws(StoreError) -> Checksum {
     if let (file, offset) = logged(page, state) {
-      return try file.checksum(of: page, size, at: offset, &buffer)
+      let checksum = try file.checksum(of: page, size, at: offset, &buffer)
+      if try isCurrent(file, state) { return checksum }
     }
     return try mainFile(&state).checksum(of: page, size, &buffer)
   }
@@ -126,6 +127,8 @@ extension Database {
     try state.withLock { state throws(StoreError) in
       let isQuiet = !isBeingWritten
       guard let damage = try difference(at: page, in: &state) else { return .sound }
+      // What a client has written by itself may be in the files before it is captured.
+      if isFollowed.load(ordering: .relaxed), !isFollowing, !isLogAtRest { return .unclear }
       if isFollowing || state.walPages[page.rawValue] != nil || state.wal.header != nil {
         return .damaged(damage)
       }
@@ -137,6 +140,11 @@ extension Database {
       if isQuiet, !isBeingWritten { return .damaged(damage) }
       return state.known == now ? .doubtful(damage) : .unclear
     }
+  }
+
+  /// Whether no client can be writing the write-ahead log.
+  private var isLogAtRest: Bool {
+    !sharedMemoryLocks.isLocked(WALLock.write) && !isKeptByOne
   }
 
   /// Whether a client has a rollback-journal transaction under way, or keeps its lock after one.

@@ -13,7 +13,8 @@ import Synchronization
 //    main file, again where it was there already. A page that such a transaction touched is thereby
 //    right whatever the crash left of it; a page that none touched was stable.
 // 3. Write-ahead log, wal-index and journal are removed: whatever they held is in the main file, or was
-//    never in the log and so never acknowledged as durable.
+//    never in the log and so never acknowledged as durable. Only a write-ahead log that a client wrote by
+//    itself may stay for a moment, see Recovery+Logs.swift.
 //
 // Being a function of log and stable state alone, it can itself be interrupted anywhere.
 
@@ -24,6 +25,8 @@ struct Recovery {
   let make: (String) -> Database
   /// Databases that wait for pages from the primary: the log does not lead to their state.
   let repairs: Set<String>
+  /// Whether the files are as the node left them, see `Database.findLogTail`.
+  let isSameBoot: Bool
   /// All databases, by key.
   var databases: [UInt64: Database]
   /// Drops and renames behind the start, in order, by the name that was taken away.
@@ -46,10 +49,12 @@ struct Recovery {
     context: StoreContext,
     databases: [String: Database],
     repairs: Set<String>,
+    isSameBoot: Bool = false,
     make: @escaping (String) -> Database
   ) {
     self.context = context
     self.repairs = repairs
+    self.isSameBoot = isSameBoot
     self.databases = Dictionary(
       databases.values.map { ($0.key, $0) },
       uniquingKeysWith: { a, _ in a }
@@ -258,7 +263,6 @@ struct Recovery {
       try journal.writeAll([UInt8](repeating: 0, count: 12), at: 0)
       try journal.sync()
     }
-    try removeCompanions(name, journal: !interrupted.contains(database.key))
     let main = try context.disk.openIfPresent(database.path())
     try database.state.withLock { state throws(StoreError) in
       if repairs.contains(name) || broken.contains(database.key) {
@@ -279,6 +283,8 @@ struct Recovery {
       }
       state.known = try main?.known()
       state.backfilled = last
+      let keepsLog = isSameBoot ? try database.findLogTail(in: &state) : false
+      try removeCompanions(name, journal: !interrupted.contains(database.key), log: !keepsLog)
       if !touched.contains(database.key) { state.stable = min(state.stable, last) }
       let header = try main.flatMap { (main) throws(StoreError) in try DatabaseHeader.read(main) }
       database.publish(state, isWAL: header?.readVersion == 2)
@@ -344,10 +350,16 @@ struct Recovery {
     return fresh
   }
 
-  private func removeCompanions(_ name: String, journal: Bool = true) throws(StoreError) {
-    for suffix in ["-wal", "-shm"] + (journal ? ["-journal"] : []) {
+  private func removeCompanions(
+    _ name: String,
+    journal: Bool = true,
+    log: Bool = true
+  ) throws(StoreError) {
+    for suffix in ["-shm"] + (log ? ["-wal"] : []) + (journal ? ["-journal"] : []) {
       let path = context.tree + "/" + name + suffix
-      if try context.disk.information(path) != nil { try context.disk.remove(path) }
+      guard try context.disk.information(path) != nil else { continue }
+      // A program that still has it open through a mount that is gone must not believe that it commits.
+      if suffix == "-wal" { try context.disk.removeStopping(path) } else { try context.disk.remove(path) }
     }
   }
 

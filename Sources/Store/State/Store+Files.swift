@@ -27,10 +27,11 @@ extension Store {
       endJournal(name, target, done: done, operation: cut)
     case .wal:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in
+        let entry = try database.captureWritten(.valid, in: &state).entry
         try cut()
-        guard state.wal.header != nil else { return nil }
+        guard state.wal.header != nil else { return entry }
         state.wal.truncated(to: size)
-        return state.wal.header == nil ? try database.logEnded(&state) : nil
+        return state.wal.header == nil ? try database.logEnded(&state) ?? entry : entry
       }
     case .sharedMemory where (try? disk.information(path)?.size).map { $0 <= size } == true:
       // Whoever adds to a wal-index holds the database's state, and may be the daemon itself, which
@@ -113,10 +114,11 @@ extension Store {
       endJournal(name, nil, done: done) { () throws(StoreError) in try disk.remove(path) }
     case .wal where database(name.database) != nil:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in
+        let entry = try database.captureWritten(.valid, in: &state).entry
         try disk.remove(path)
         state.wal.forget()
         state.walFile = nil
-        return try database.logEnded(&state)
+        return try database.logEnded(&state) ?? entry
       }
     case .sharedMemory where database(name.database) != nil:
       change(name.database, done: done) { (_, state) throws(StoreError) in

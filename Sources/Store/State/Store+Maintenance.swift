@@ -13,7 +13,9 @@ extension Store {
   package func maintain(everything: Bool = false) throws(StoreError) {
     for database in allDatabases {
       switch role {
-      case .primary: try checkpointIfLarge(database)
+      case .primary:
+        try captureKept(database)
+        try checkpointIfLarge(database)
       case .replica: try checkpointApplied(database)
       case .undecided: break
       }
@@ -107,6 +109,7 @@ extension Store {
     try log.begin(term)
     try log.syncAndWait(through: log.last.index)
     state.withLock { $0.role = .primary }
+    try takeUpLogs()
     for database in allDatabases where database.state.withLock({ $0.strayed }) {
       try captureStrayed(database)
     }

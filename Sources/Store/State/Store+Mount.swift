@@ -21,7 +21,8 @@ extension Store: MountBackend {
     switch name.role {
     case .wal, .journal:
       if writes { _ = makeDatabase(name.database) }
-      return MountedFile(name: name, file: file, io: .daemon)
+      let io: MountedFile.IO = follows(name, options) ? .followed : .daemon
+      return MountedFile(name: name, file: file, io: io)
     case .main:
       if writes, role == .primary, database(name.path) == nil, !name.isSuperJournal,
         try file.mayBecomeDatabase()
@@ -108,8 +109,7 @@ extension Store: MountBackend {
   package func sync(_ file: MountedFile, done: @escaping MountCompletion) {
     switch file.name.role {
     case .wal where role == .primary:
-      // Redo after a crash works from the log alone, so it is the log that must be durable.
-      log.sync(through: log.last.index, done: done)
+      syncLog(database(file.name.database), done: done)
     case .main where isRedone(file.name):
       done(nil)
     case .journal, .main:

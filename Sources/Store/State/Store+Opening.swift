@@ -57,12 +57,14 @@ extension Store {
     var recovery = Recovery(
       context: context,
       databases: known,
-      repairs: try RepairList.load(context)
+      repairs: try RepairList.load(context),
+      isSameBoot: try isSameBoot(configuration, context)
     ) { name in
       defer { nextKey += 1 }
       return Database(key: nextKey, name: name, context: context)
     }
     let databases = try recovery.run(from: try redoStart(context))
+    try noteBoot(configuration, context)
     let store = Store(
       configuration: configuration,
       context: context,

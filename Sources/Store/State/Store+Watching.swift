@@ -8,35 +8,47 @@ extension Store {
     database.sharedMemoryLocks.setObserver(ranges: [WALLock.write]) {
       [weak self, weak database]
       _,
+      end,
       proceed in
       guard let self, let database else { return proceed() }
-      writerLeaves(database, proceed)
+      writerLeaves(database, end, proceed)
     }
     // Any lock of the main file, for where SQLite puts its locks can be changed at run time
     // (SQLITE_TESTCTRL_PENDING_BYTE).
     database.mainLocks.setObserver(ranges: [LockRange(0, .max)]) {
       [weak self, weak database]
       _,
+      end,
       proceed in
       guard let self, let database else { return proceed() }
-      exclusiveLeaves(database, proceed)
+      exclusiveLeaves(database, end, proceed)
     }
   }
 
   /// The WAL's WRITE lock is about to be free: log and wal-index must agree before anybody else
   /// writes, see `Database.reconcile`.
-  private func writerLeaves(_ database: Database, _ proceed: @escaping @Sendable () -> Void) {
+  private func writerLeaves(
+    _ database: Database,
+    _ end: LockEnd,
+    _ proceed: @escaping @Sendable () -> Void
+  ) {
     guard role == .primary else { return proceed() }
-    let inline = database.state.withLockIfAvailable { state -> Bool in
-      guard mayTouchIndexInline, !state.wal.isDangling, database.agreesWithIndex(state) else {
-        return false
+    let isFollowed = database.isFollowed.load(ordering: .relaxed)
+    let inline = database.state.withLockIfAvailable { state -> InlineEnd in
+      guard mayTouchIndexInline, !state.wal.isDangling, !isFollowed || end == .unlock else {
+        return .no
       }
-      if let index = state.index { database.markForReaders(index) }
-      return true
+      return database.settleInline(&state)
     }
-    if inline == true { return proceed() }
+    if case .yes(let entry) = inline {
+      if entry != nil { tellCommitted(database) }
+      return proceed()
+    }
     workers.async { [self] in
-      guard let entry = settleLog(of: database) else { return proceed() }
+      let reach: Database.Reach = end == .close ? .valid : .shown
+      guard let entry = settleLog(of: database, reach) else { return proceed() }
+      // Where SQLite was to sync what it wrote by itself, that was the time to make the log durable.
+      if isFollowed, end == .unlock { return proceed() }
       // SQLite has synced these frames already, where it was to.
       log.sync(through: entry) { _ in proceed() }
     }
@@ -48,12 +60,18 @@ extension Store {
   /// (`journal_mode` MEMORY and OFF have no journal to capture), its pages are compared. A client that
   /// had the database to itself needed no lock for the write-ahead log either: what its death left
   /// there is looked at here.
-  private func exclusiveLeaves(_ database: Database, _ proceed: @escaping @Sendable () -> Void) {
+  private func exclusiveLeaves(
+    _ database: Database,
+    _ end: LockEnd,
+    _ proceed: @escaping @Sendable () -> Void
+  ) {
     guard role == .primary else { return proceed() }
     // Whoever is next may write without a journal.
     database.journal.willEnd()
+    let isFollowed = database.isFollowed.load(ordering: .relaxed)
     let inline = database.state.withLockIfAvailable { state in
-      guard !state.wal.isDangling else { return false }
+      guard !state.wal.isDangling, !isFollowed || end == .unlock && database.agreesWithIndex(state)
+      else { return false }
       return (try? database.isUnchanged(&state)) ?? false
     }
     if inline == true { return proceed() }
@@ -68,19 +86,20 @@ extension Store {
   /// `settleLog`, where a client that had the database to itself is gone. Another may be in the midst of a
   /// transaction: a lock of the main file is given up by whoever tried to be the last to close it.
   private func settleAbandonedLog(of database: Database) -> LogIndex? {
-    guard database.state.withLock({ $0.wal.isDangling }),
+    guard database.isFollowed.load(ordering: .relaxed) || database.state.withLock({ $0.wal.isDangling }),
       database.sharedMemoryLocks.tryLock(.write, WALLock.write, briefly: true)
     else { return nil }
     defer { database.sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.write) }
-    return settleLog(of: database)
+    return settleLog(of: database, .valid)
   }
 
   /// Lets log, write-ahead log and wal-index agree, while nobody else can write.
   ///
   /// - Returns: the entry of a transaction that was found.
-  private func settleLog(of database: Database) -> LogIndex? {
+  func settleLog(of database: Database, _ reach: Database.Reach) -> LogIndex? {
     let mapped = mapIndex(database)
-    let entry = database.state.withLock { state in database.reconcile(&state, mapped: mapped) }
+    let entry = database.state.withLock { database.reconcile(&$0, mapped: mapped, reach) }
+    guardLog(of: database)
     if entry != nil { tellCommitted(database) }
     return entry
   }
@@ -303,6 +322,8 @@ extension Database {
     guard let index = state.index, let size = try? index.memory.size(),
       size >= SharedMemory.regionBytes
     else { return false }
-    return index.frames == state.wal.frames
+    guard index.frames == state.wal.frames else { return false }
+    guard let wal = state.wal.header, index.frames > 0 else { return true }
+    return index.isOf(wal)
   }
 }

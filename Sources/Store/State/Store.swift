@@ -47,6 +47,9 @@ package final class Store: Sendable {
   /// The data directory as it was found, to notice when another is in its place.
   let identity: DiskFileInformation
   let state: Mutex<State>
+  /// Whether clients may write their write-ahead logs by themselves while this node is the primary: only
+  /// where those who outlive the node can be stopped.
+  package let followsLogs: Bool
   /// For what may wait: fsyncs, large transactions, comparisons of whole databases.
   let workers = Workers()
 
@@ -58,6 +61,8 @@ package final class Store: Sendable {
   ) {
     self.configuration = configuration
     self.context = context
+    followsLogs =
+      configuration.followsLogs && context.disk.canStopWrites(context.stateDirectory)
     self.identity = identity
     self.state = Mutex(state)
   }

@@ -65,6 +65,15 @@ package struct StoreConfiguration: Sendable {
   package var retentionMilliseconds: UInt64
   /// Bytes of log above which old segments go even if a replica still needs them.
   package var maxLogBytes: Int64
+  /// Whether clients may write their write-ahead logs by themselves while this node is the primary, see
+  /// `Database.captureWritten`. Off where the kernel cannot pass files through.
+  package var followsLogs = false
+  /// Names the time since the machine was started, where this node alone writes the databases of its data
+  /// directory; nil anywhere else.
+  ///
+  /// When the name is that of the time before, the node has ended and not the machine, so that the files are
+  /// as they were left: what a write-ahead log holds behind the log is then taken up.
+  package var boot: String?
   /// Bytes after which a segment of the log is full.
   package var segmentBytes: Int64 = 64 << 20
 

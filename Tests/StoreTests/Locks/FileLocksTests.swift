@@ -179,7 +179,7 @@ struct FileLocksTests {
     let locks = FileLocks()
     let journal = Journal()
     let proceed = Mutex<(@Sendable () -> Void)?>(nil)
-    locks.setObserver(ranges: [LockRange(15, 15)]) { lost, go in
+    locks.setObserver(ranges: [LockRange(15, 15)]) { lost, _, go in
       journal.add("lost \(lost.map(\.owner))")
       proceed.withLock { $0 = go }
     }
@@ -202,7 +202,7 @@ struct FileLocksTests {
   @Test func theObserverIsNotAskedWhereNothingExclusiveIsLost() {
     let locks = FileLocks()
     let journal = Journal()
-    locks.setObserver(ranges: [LockRange(15, 15)]) { _, go in
+    locks.setObserver(ranges: [LockRange(15, 15)]) { _, _, go in
       journal.add("lost")
       go()
     }

@@ -1,0 +1,118 @@
+import LTX
+import Synchronization
+
+// Write-ahead logs that the kernel passes through: clients write them by themselves, and what they
+// have committed is read from the file. That is done where a client
+//
+// - gives up the WRITE lock: nobody else gets it before, so that no frame is written over, nor the log
+//   started over, before its transactions are in Halite's log;
+// - syncs the write-ahead log, at a commit with `synchronous=FULL` and before a checkpoint: the sync
+//   returns when Halite's log is durable;
+// - truncates or removes it;
+// - or, where it keeps the database to itself and so needs no lock, when housekeeping comes by.
+//
+// The rule for what counts as committed is that of `WALCapture`, applied to the file as it is. Between
+// two looks nothing is known of what lies behind the last captured frame.
+
+extension Database {
+  /// How far a look at a write-ahead log goes.
+  enum Reach {
+    /// Through the frames that the wal-index shows. What a living writer left behind them it has taken back.
+    case shown
+    /// As far as there is a valid chain: SQLite's recovery would take all of it for committed.
+    case valid
+  }
+
+  /// Captures the transactions that clients have written by themselves.
+  ///
+  /// - Parameter most: frames to look at, at most, for who must not take long.
+  /// - Returns: the entry of the last that was captured, and whether the look came to its end.
+  func captureWritten(
+    _ reach: Reach,
+    most: Int = .max,
+    in state: inout DatabaseState
+  ) throws(StoreError) -> (entry: LogIndex?, isWhole: Bool) {
+    guard isFollowed.load(ordering: .relaxed), !state.dropped else { return (nil, true) }
+    if let failed = state.failed { throw failed }
+    guard let (file, header) = try presentLog(&state) else { return (nil, true) }
+    var limit = Int64.max
+    if reach == .shown {
+      guard let index = state.index, try index.memory.size() >= SharedMemory.regionBytes,
+        index.isOf(header)
+      else { return (nil, true) }
+      // Any process that has the database open can write what it likes there.
+      limit = Int64(WALHeader.bytes) + Int64(index.frames) * header.frameBytes
+    }
+    let stop = most == Int.max ? Int64.max : state.wal.captured + Int64(most) * header.frameBytes
+    state.wal.beginLook(through: min(limit, stop))
+    defer { state.wal.endLook() }
+    let entry = try captureChain(file, in: &state)
+    return (entry, limit <= stop || state.wal.chainEnd < stop)
+  }
+
+  /// The write-ahead log that is there now; the capture is brought to its header first.
+  private func presentLog(
+    _ state: inout DatabaseState
+  ) throws(StoreError) -> (any DiskFile, WALHeader)? {
+    var known = state.walFile
+    if known == nil { known = try context.disk.openIfPresent(path("-wal")) }
+    guard let file = known, let header = try WALHeader.read(file)
+    else { return nil }
+    if state.walFile == nil {
+      guard try isOurLog(file, state) else { return nil }
+      adopt(file, in: &state)
+    }
+    if state.wal.header != header {
+      // Only the client that keeps the database to itself can have started it over unseen.
+      if state.wal.frames > state.syncedFrames, isKeptByOne { state.mayHaveMissed = true }
+      state.wal.adopt(header, end: Int64(WALHeader.bytes), sum: header.sum)
+      startedOver(&state)
+      state.syncedFrames = 0
+    }
+    return (file, header)
+  }
+
+  /// Captures before a sync of the write-ahead log is answered.
+  ///
+  /// - Returns: the entry, and whether all of it was looked at.
+  func captureSynced(
+    most: Int,
+    in state: inout DatabaseState
+  ) throws(StoreError) -> (entry: LogIndex?, isWhole: Bool) {
+    let result = try captureWritten(.valid, most: most, in: &state)
+    if result.isWhole { state.syncedFrames = state.wal.frames }
+    return result
+  }
+
+  /// Whether places in the write-ahead log still hold what was captured there, to be asked after
+  /// reading: a client writes a new header before it writes over the first frame.
+  func isCurrent(_ log: any DiskFile, _ state: DatabaseState) throws(StoreError) -> Bool {
+    guard isFollowed.load(ordering: .relaxed) else { return true }
+    return try WALHeader.read(log) == state.wal.header
+  }
+}
+
+/// What became of an attempt to let log and wal-index agree on the mount's own thread.
+enum InlineEnd {
+  /// They do; the entry of a transaction that was captured for that.
+  case yes(LogIndex?)
+  /// It takes more than that thread should give.
+  case no
+}
+
+extension Database {
+  /// Lets log and wal-index agree where that is quick, at the end of a write.
+  func settleInline(_ state: inout DatabaseState) -> InlineEnd {
+    var entry: LogIndex?
+    if isFollowed.load(ordering: .relaxed), !agreesWithIndex(state), state.index != nil,
+      !state.mayHaveMissed
+    {
+      let found = try? captureWritten(.shown, most: Store.inlineFrames, in: &state)
+      guard let found, found.isWhole else { return .no }
+      entry = found.entry
+    }
+    guard agreesWithIndex(state) else { return .no }
+    if let index = state.index { markForReaders(index) }
+    return .yes(entry)
+  }
+}
