@@ -5,7 +5,8 @@ usage: outlive.py DATABASE MODE PID
 
 Commits 40 rows, writes many pages of a transaction that it does not commit, kills the daemon, waits until
 the mount is served again, and goes on writing to the file it had open, as SQLite would in the midst of a
-transaction. Exits with 0 where what the new mount shows are the 40 rows, before and after.
+transaction. Exits with 0 where what the new mount shows are the 40 rows, before and after, and the old
+transaction cannot be committed.
 """
 
 import os
@@ -64,6 +65,11 @@ def main(path, mode, process):
     again.execute("insert into t(a, b) values(100, zeroblob(3000))")
     again.execute("delete from t where a = 100")
     again.commit()
+    try:
+        connection.execute("commit")
+        sys.exit("a commit was acknowledged that nobody will ever see")
+    except sqlite3.Error as error:
+        print("not committed:", error)
     check(sqlite3.connect(path, timeout=20), "in the end")
     os._exit(0)
 

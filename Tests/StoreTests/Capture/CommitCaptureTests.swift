@@ -16,7 +16,9 @@ struct CommitCaptureTests {
     var pageSize: Int
     var style: Workload.Style
     var seed: UInt64 = 0
-    var description: String { "\(mode) \(pageSize) \(style) \(seed)" }
+    /// Whether clients write the write-ahead log by themselves.
+    var isFollowed = false
+    var description: String { "\(mode)\(isFollowed ? " followed" : "") \(pageSize) \(style) \(seed)" }
 
     /// Each mode with each style, the page sizes taking turns; and each mode with each size.
     static let all: [Case] = {
@@ -41,13 +43,18 @@ struct CommitCaptureTests {
         }
       }
       return cases
+        + cases.filter { $0.mode == .wal }.map {
+          var followed = $0
+          followed.isFollowed = true
+          return followed
+        }
     }()
   }
 
   @Test(arguments: Case.all)
   func theLogIsTheDatabase(_ it: Case) throws {
     let seed = UInt64(it.pageSize) &* 31 &+ UInt64(it.style.rawValue.count) &+ it.seed &* 7919
-    let fixture = try StoreFixture()
+    let fixture = try StoreFixture { $0.followsLogs = it.isFollowed }
     var workload = Workload(seed: seed, style: it.style, rollback: it.mode != .off)
     var connection = try fixture.connect("a.db")
     try connection.run(

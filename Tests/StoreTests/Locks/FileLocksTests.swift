@@ -254,3 +254,35 @@ struct FileLocksTests {
     #expect(locks.held.isEmpty)
   }
 }
+
+@Suite(.timeLimit(.minutes(1)))
+struct GuardedLocksTests {
+  @Test func exclusiveLocksWaitForTheirGuard() {
+    let locks = FileLocks()
+    let asked = Mutex(0)
+    let verdict = Mutex<StoreError?>(StoreError(.full, "no room"))
+    locks.setGuard(range: LockRange(5, 5)) { _, answer in
+      asked.withLock { $0 += 1 }
+      answer(verdict.withLock { $0 })
+    }
+    func outcome(_ kind: LockKind, _ range: LockRange, _ owner: LockOwner = .kernel(1)) -> LockOutcome? {
+      let found = Mutex<LockOutcome?>(nil)
+      locks.set(LockRequest(owner: owner, kind: kind, range: range), wait: false) { outcome in
+        found.withLock { $0 = outcome }
+      }
+      return found.withLock { $0 }
+    }
+    #expect(outcome(.write, LockRange(5, 5)) == .failed(.full))
+    #expect(outcome(.write, LockRange(6, 6)) == .granted)
+    #expect(outcome(.read, LockRange(5, 5)) == .granted)
+    #expect(asked.withLock { $0 } == 1)
+    verdict.withLock { $0 = nil }
+    #expect(outcome(.write, LockRange(5, 5)) == .granted)
+    #expect(outcome(.write, LockRange(5, 5), .kernel(2)) == .conflict)
+    #expect(asked.withLock { $0 } == 3)
+    locks.setGuard(range: LockRange(5, 5), nil)
+    locks.unlock(owner: .kernel(1), range: LockRange(5, 5))
+    #expect(outcome(.write, LockRange(5, 5), .kernel(2)) == .granted)
+    #expect(asked.withLock { $0 } == 3)
+  }
+}

@@ -14,13 +14,17 @@ final class CrashTests {
   private let fixture: StoreFixture
   private var history = CrashHistory()
 
-  init() throws {
+  convenience init() throws { try self.init(followsLogs: false) }
+
+  /// - Parameter followsLogs: whether clients write their write-ahead logs by themselves.
+  private init(followsLogs: Bool) throws {
     directory = try TestDirectory("crash")
     disk = try CrashDisk(directory)
     fixture = try StoreFixture(directory, disk: disk) {
       $0.segmentBytes = 24 << 10
       $0.maxLogBytes = 40 << 10
       $0.retentionMilliseconds = 0
+      $0.followsLogs = followsLogs
     }
     history.segmentBytes = 24 << 10
     try tell()
@@ -52,6 +56,10 @@ final class CrashTests {
     run.onlyAtBoundaries = onlyAtBoundaries
     let tally = try run.crashEverywhere()
     #expect(tally.images > (run.onlyAtBoundaries ? 8 : 20))
+  }
+
+  @Test func followedCommits() throws {
+    try CrashTests(followsLogs: true).commits(.wal)
   }
 
   @Test(arguments: CommitCaptureTests.Mode.allCases)

@@ -135,7 +135,7 @@ final class ShimFile {
   }
 
   private func write(_ buffer: UnsafeRawPointer?, _ count: Int32, _ offset: Int64) -> Int32 {
-    if mounted.io == .direct, vfs.recordsDirectWrites {
+    if mounted.io != .daemon, vfs.recordsDirectWrites {
       let bytes = UnsafeRawBufferPointer(start: buffer, count: Int(count))
       return (try? mounted.file.write(bytes, at: offset)) == nil ? SQLITE_IOERR_WRITE : SQLITE_OK
     }
@@ -228,6 +228,7 @@ final class ShimFile {
   private func lockSharedMemory(_ offset: Int32, _ count: Int32, _ flags: Int32) -> Int32 {
     let range = LockRange(120 + Int64(offset), 119 + Int64(offset) + Int64(count))
     if flags & SQLITE_SHM_UNLOCK != 0 {
+      if range == WALLock.write { vfs.beforeWriterLeaves.withLock { $0 }?() }
       clear(sharedMemoryLocks, range)
       return system.xShmLock?(real, offset, count, flags) ?? SQLITE_MISUSE
     }

@@ -25,6 +25,8 @@ final class ShimVFS: @unchecked Sendable {
   private let vfs: UnsafeMutablePointer<sqlite3_vfs>
   private let cName: UnsafeMutablePointer<CChar>
   let counts = Mutex(Counts())
+  /// Called before a writer gives up the WAL's WRITE lock.
+  let beforeWriterLeaves = Mutex<(@Sendable () -> Void)?>(nil)
   /// Whether writes that passthrough would bring to the disk unseen go through the store's `Disk`,
   /// so that a disk that records them knows of all.
   let recordsDirectWrites: Bool

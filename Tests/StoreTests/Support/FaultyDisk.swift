@@ -94,6 +94,7 @@ final class FaultyDisk: Disk {
     try disk.remove(path)
   }
   func list(_ directory: String) throws(StoreError) -> [String] { try disk.list(directory) }
+  func canStopWrites(_ directory: String) -> Bool { true }
   func makeDirectory(_ path: String) throws(StoreError) {
     try step(.makeDirectory, path)
     try disk.makeDirectory(path)
