@@ -69,9 +69,12 @@ struct PairSimulation {
 
   var isOver: Bool { primaryEnd != nil || replicaEnd != nil }
 
-  /// Runs until nothing is on its way.
+  /// Runs until nothing is on its way, nor held back for a moment.
   mutating func settle(maxSteps: Int = 100_000) {
-    for _ in 0..<maxSteps { if !step() { return } }
+    for _ in 0..<maxSteps where !step() {
+      guard replicaEnd == nil, let word = replica.nextWord, word > now else { return }
+      now = word
+    }
   }
 
   /// One event; false when there is none.

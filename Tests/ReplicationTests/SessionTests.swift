@@ -42,6 +42,23 @@ import Testing
     #expect(source.state.withLock { $0.needs } == ["replica": LogIndex(51)])
   }
 
+  @Test func whatAReplicaHasToSayComesTogether() {
+    let source = FakeSource()
+    var pair = PairSimulation(source: source, sink: FakeSink(), seed: 1, cluster: nil)
+    pair.settle()
+    for _ in 1...20 {
+      commits(source, 1, seed: 1)
+      pair.primary.appended(at: pair.now)
+      while pair.step() {}
+    }
+    #expect(pair.primary.progress.applied < LogIndex(20))
+    let due = pair.replica.nextWord
+    #expect(due.map { $0 - pair.now <= PairSimulation.timing.acknowledgement } == true)
+    pair.settle()
+    #expect(pair.primary.progress.applied == LogIndex(20))
+    #expect(pair.replica.nextWord == nil)
+  }
+
   @Test func entriesThatAreOnlyOnDiskAreRead() {
     let source = FakeSource()
     commits(source, 50, seed: 1)

@@ -44,6 +44,8 @@ final class ReplicaConnection: ChannelDuplexHandler {
   private var ticks: RepeatedTask?
   private var progress: SubscriptionToken?
   private var isPumping = false
+  /// Whether a later `pump` is scheduled.
+  private var isPumpDue = false
   private var isIdentified = false
   private var isSubscribed = false
   private var isClosing = false
@@ -175,6 +177,17 @@ final class ReplicaConnection: ChannelDuplexHandler {
     guard !isClosing else { return }
     if !isSubscribed, session.isStreaming { subscribe() }
     environment.publish(session)
+    pumpLater(at: session.nextWord)
+  }
+
+  private func pumpLater(at instant: ContinuousClock.Instant?) {
+    guard let instant, !isPumpDue else { return }
+    isPumpDue = true
+    let me = NIOLoopBound(self, eventLoop: loop)
+    loop.scheduleTask(in: TimeAmount(max(.zero, instant - now))) {
+      me.value.isPumpDue = false
+      me.value.pump()
+    }
   }
 
   private func perform(_ directive: ReplicaSession.Directive, _ context: ChannelHandlerContext) {

@@ -105,6 +105,7 @@ package struct ReplicaSession: Sendable {
   private var isObserving = false
   private var mustObserve = false
   private var acknowledged: Acknowledgement?
+  private var lastAcknowledged: ContinuousClock.Instant?
   var takenBytes: UInt64 = 0
   private var lastStamp: UInt64 = 0
   var lag = LagTracker()
@@ -274,31 +275,46 @@ package struct ReplicaSession: Sendable {
   // MARK: Output
 
   package mutating func next(at now: ContinuousClock.Instant) -> Directive? {
-    guard let directive = nextDirective() else { return nil }
+    guard let directive = nextDirective(at: now) else { return nil }
     if case .send = directive { lastSent = now }
     return directive
   }
 
-  private mutating func nextDirective() -> Directive? {
+  /// When there will be something to say that is not said yet; nil for nothing.
+  package var nextWord: ContinuousClock.Instant? {
+    guard phase == .streaming, isWritable, let lastAcknowledged else { return nil }
+    let isDue = mustObserve && !isObserving || acknowledgement != acknowledged
+    return isDue ? lastAcknowledged + timing.acknowledgement : nil
+  }
+
+  private var acknowledgement: Acknowledgement {
+    Acknowledgement(progress: progress, snapshotBytes: takenBytes)
+  }
+
+  private mutating func nextDirective(at now: ContinuousClock.Instant) -> Directive? {
     if !outbox.isEmpty { return outbox.removeFirst() }
     guard phase == .preparing || phase == .streaming else { return nil }
     if let item = work.start() { return .perform(item) }
     guard phase == .streaming else { return nil }
-    if mustObserve, !isObserving {
+    let isEarly = lastAcknowledged.map { now - $0 < timing.acknowledgement } ?? false
+    if mustObserve, !isObserving, !isEarly {
       mustObserve = false
       isObserving = true
       return .observe
     }
     guard isWritable else { return nil }
-    if let acknowledgement = nextAcknowledgement() {
+    if let acknowledgement = nextAcknowledgement(isEarly: isEarly) {
+      lastAcknowledged = now
       return .send(.acknowledgement(acknowledgement))
     }
     return repair.nextRequest().map { .send(.snapshotRequest($0)) }
   }
 
-  private mutating func nextAcknowledgement() -> Acknowledgement? {
-    let value = Acknowledgement(progress: progress, snapshotBytes: takenBytes)
-    guard value != acknowledged else { return nil }
+  private mutating func nextAcknowledgement(isEarly: Bool) -> Acknowledgement? {
+    let value = acknowledgement
+    guard value != acknowledged, !isEarly || takenBytes != acknowledged?.snapshotBytes else {
+      return nil
+    }
     // Pages alone are acknowledged now and then, or when no more are at hand.
     if let acknowledged, acknowledged.progress == progress, !work.isEmpty,
       takenBytes - acknowledged.snapshotBytes < UInt64(limits.acknowledgedPages)

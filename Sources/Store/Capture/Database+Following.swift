@@ -103,16 +103,15 @@ enum InlineEnd {
 extension Database {
   /// Lets log and wal-index agree where that is quick, at the end of a write.
   func settleInline(_ state: inout DatabaseState) -> InlineEnd {
+    guard let index = state.index, hasHeader(index) else { return .no }
     var entry: LogIndex?
-    if isFollowed.load(ordering: .relaxed), !agreesWithIndex(state), state.index != nil,
-      !state.mayHaveMissed
-    {
+    if isFollowed.load(ordering: .relaxed), !agrees(state, index), !state.mayHaveMissed {
       let found = try? captureWritten(.shown, most: Store.inlineFrames, in: &state)
       guard let found, found.isWhole else { return .no }
       entry = found.entry
     }
-    guard agreesWithIndex(state) else { return .no }
-    if let index = state.index { markForReaders(index) }
+    guard agrees(state, index) else { return .no }
+    markForReaders(index)
     return .yes(entry)
   }
 }

@@ -5,7 +5,8 @@ import Synchronization
 /// Called without any mutex held, on the thread of whoever gives the locks up; `proceed` may be
 /// called at once or later on any thread, and counts once. Until then the locks stay held.
 package typealias LockObserver =
-  @Sendable (_ givenUp: [HeldLock], _ by: LockEnd, _ proceed: @escaping @Sendable () -> Void) -> Void
+  @Sendable (_ givenUp: [HeldLock], _ by: LockEnd, _ proceed: @escaping @Sendable () -> Void) ->
+  Void
 
 /// How exclusive locks come to be given up.
 package enum LockEnd: Sendable {

@@ -22,7 +22,8 @@ extension Database {
     else { return false }
     var end = Int64(WALHeader.bytes)
     var sum = header.sum
-    if let last = try lastPlace(state), last.walSalt1 == header.salt1, last.walSalt2 == header.salt2 {
+    if let last = try lastPlace(state), last.walSalt1 == header.salt1, last.walSalt2 == header.salt2
+    {
       end = last.walOffset + last.walSize
       guard end > Int64(WALHeader.bytes), (end - Int64(WALHeader.bytes)) % header.frameBytes == 0
       else { return false }

@@ -359,7 +359,11 @@ struct Recovery {
       let path = context.tree + "/" + name + suffix
       guard try context.disk.information(path) != nil else { continue }
       // A program that still has it open through a mount that is gone must not believe that it commits.
-      if suffix == "-wal" { try context.disk.removeStopping(path) } else { try context.disk.remove(path) }
+      if suffix == "-wal" {
+        try context.disk.removeStopping(path)
+      } else {
+        try context.disk.remove(path)
+      }
     }
   }
 

@@ -86,7 +86,9 @@ extension Store {
   /// `settleLog`, where a client that had the database to itself is gone. Another may be in the midst of a
   /// transaction: a lock of the main file is given up by whoever tried to be the last to close it.
   private func settleAbandonedLog(of database: Database) -> LogIndex? {
-    guard database.isFollowed.load(ordering: .relaxed) || database.state.withLock({ $0.wal.isDangling }),
+    guard
+      database.isFollowed.load(ordering: .relaxed)
+        || database.state.withLock({ $0.wal.isDangling }),
       database.sharedMemoryLocks.tryLock(.write, WALLock.write, briefly: true)
     else { return nil }
     defer { database.sharedMemoryLocks.unlock(owner: .daemon, range: WALLock.write) }
@@ -319,9 +321,19 @@ extension Database {
 
   /// Whether the wal-index, if it is at hand, shows just the captured frames.
   func agreesWithIndex(_ state: DatabaseState) -> Bool {
-    guard let index = state.index, let size = try? index.memory.size(),
-      size >= SharedMemory.regionBytes
-    else { return false }
+    guard let index = state.index, hasHeader(index) else { return false }
+    return agrees(state, index)
+  }
+
+  /// Whether the file of the wal-index is there as far as its header goes: what is mapped behind the end of
+  /// a file must not be touched.
+  func hasHeader(_ index: WALIndex) -> Bool {
+    guard let size = try? index.memory.size() else { return false }
+    return size >= SharedMemory.regionBytes
+  }
+
+  /// The same, for an index whose file is known to have a header.
+  func agrees(_ state: DatabaseState, _ index: WALIndex) -> Bool {
     guard index.frames == state.wal.frames else { return false }
     guard let wal = state.wal.header, index.frames > 0 else { return true }
     return index.isOf(wal)

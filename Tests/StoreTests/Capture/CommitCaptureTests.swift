@@ -18,7 +18,9 @@ struct CommitCaptureTests {
     var seed: UInt64 = 0
     /// Whether clients write the write-ahead log by themselves.
     var isFollowed = false
-    var description: String { "\(mode)\(isFollowed ? " followed" : "") \(pageSize) \(style) \(seed)" }
+    var description: String {
+      "\(mode)\(isFollowed ? " followed" : "") \(pageSize) \(style) \(seed)"
+    }
 
     /// Each mode with each style, the page sizes taking turns; and each mode with each size.
     static let all: [Case] = {

@@ -265,7 +265,9 @@ struct GuardedLocksTests {
       asked.withLock { $0 += 1 }
       answer(verdict.withLock { $0 })
     }
-    func outcome(_ kind: LockKind, _ range: LockRange, _ owner: LockOwner = .kernel(1)) -> LockOutcome? {
+    func outcome(_ kind: LockKind, _ range: LockRange, _ owner: LockOwner = .kernel(1))
+      -> LockOutcome?
+    {
       let found = Mutex<LockOutcome?>(nil)
       locks.set(LockRequest(owner: owner, kind: kind, range: range), wait: false) { outcome in
         found.withLock { $0 = outcome }
