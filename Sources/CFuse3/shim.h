@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -212,6 +213,8 @@ static inline ssize_t halite_read_cached(
 static inline int halite_fallocate(int descriptor, int mode, off_t offset, off_t length) {
   return (int)syscall(SYS_fallocate, descriptor, mode, offset, length);
 }
+
+static inline void halite_release_memory(void) { malloc_trim(0); }
 
 static inline void halite_name_this_thread(const char *name) {
   prctl(PR_SET_NAME, name, 0, 0, 0);

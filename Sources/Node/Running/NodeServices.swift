@@ -82,6 +82,7 @@ struct MaintenanceService: Service {
         // On a full disk the second may make the room that the first finds missing.
         let mended = Result { try store.mend() }
         try store.maintain()
+        if store.releaseLarge() { NativeMemory.release() }
         try mended.get()
       }
     } catch {

@@ -79,6 +79,27 @@ struct DatabaseState: Sendable {
   var scratch = CaptureScratch()
 }
 
+extension DatabaseState {
+  /// Pages of a transaction above which what its capture needed is not kept for the next one.
+  private static let keptPages = 8192
+
+  /// Lets go of what large transactions have left behind.
+  ///
+  /// - Returns: whether there was anything.
+  mutating func releaseLarge() -> Bool {
+    var isLarge = false
+    if walPages.isEmpty, walPages.capacity > Self.keptPages {
+      walPages = [:]
+      isLarge = true
+    }
+    if scratch.pages.capacity > Self.keptPages || scratch.changes.capacity > Self.keptPages {
+      scratch = CaptureScratch()
+      isLarge = true
+    }
+    return wal.releaseLarge(above: Self.keptPages) || isLarge
+  }
+}
+
 /// Buffers of one database's capture.
 struct CaptureScratch: Sendable {
   /// One frame of the largest page size; empty until first used.

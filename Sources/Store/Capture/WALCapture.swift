@@ -100,6 +100,13 @@ struct WALCapture: Sendable {
     written = captured
   }
 
+  /// Lets go of room for more frames than that which are not needed now.
+  mutating func releaseLarge(above frames: Int) -> Bool {
+    guard chain.isEmpty, chain.capacity > frames else { return false }
+    chain = []
+    return true
+  }
+
   /// The file has a new size.
   mutating func truncated(to size: Int64) {
     guard let header else { return }

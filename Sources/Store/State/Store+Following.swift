@@ -42,13 +42,16 @@ extension Store {
     }
   }
 
-  /// Looks at the write-ahead log of a client that keeps the database to itself.
+  /// Looks at the write-ahead log of a client that keeps the database to itself, or takes no locks and so has
+  /// no shared memory.
   func captureKept(_ database: Database) throws(StoreError) {
-    guard database.isFollowed.load(ordering: .relaxed), database.isKeptByOne else { return }
+    guard database.isFollowed.load(ordering: .relaxed) else { return }
+    let isAlone = try context.disk.information(database.path("-shm")) == nil
+    guard isAlone || database.isKeptByOne else { return }
     let mapped = mapIndex(database)
     let entry = try database.state.withLock { state throws(StoreError) in
       if state.index == nil { state.index = mapped }
-      return try database.captureWritten(.shown, in: &state).entry
+      return try database.captureWritten(isAlone ? .valid : .shown, in: &state).entry
     }
     if entry != nil { tellCommitted(database) }
   }

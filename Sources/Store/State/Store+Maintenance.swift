@@ -26,6 +26,15 @@ extension Store {
     try trim(redo)
   }
 
+  /// Lets go of what large transactions needed.
+  ///
+  /// - Returns: whether there was anything.
+  package func releaseLarge() -> Bool {
+    allDatabases.reduce(false) { found, database in
+      database.state.withLock { $0.releaseLarge() } || found
+    }
+  }
+
   /// A write-ahead log that no client ever checkpoints would pin the log for ever.
   private func checkpointIfLarge(_ database: Database) throws(StoreError) {
     guard !database.isKeptByOne else { return }

@@ -49,6 +49,11 @@ def lockless(options, vfs, side):
             side.run(connection, "update t set b = zeroblob(499) where a = ?", number)
             if mode not in ("memory", "off"):
                 side.reached(name, COUNT, side.run(connection, COUNT))
+        if mode == "wal":
+            # Neither a lock nor a sync tells of it.
+            side.run(connection, "pragma synchronous=normal")
+            side.run(connection, "insert into t(b) values(zeroblob(77))")
+            side.reached(name, COUNT, side.run(connection, COUNT))
         side.run(connection, "begin")
         side.run(connection, FILL.format(9, 4000))
         side.run(connection, "rollback" if mode != "off" else "commit")
