@@ -47,27 +47,27 @@ extension Database {
     state.wal.beginLook(through: min(limit, stop))
     defer { state.wal.endLook() }
     let entry = try captureChain(file, in: &state)
-    return (entry, limit <= stop || state.wal.chainEnd < stop)
+    let isWhole = limit <= stop || state.wal.chainEnd < stop
+    if isWhole, !isKeptByOne { state.completeFrames = state.wal.frames }
+    return (entry, isWhole)
   }
 
   /// The write-ahead log that is there now; the capture is brought to its header first.
   private func presentLog(
     _ state: inout DatabaseState
   ) throws(StoreError) -> (any DiskFile, WALHeader)? {
-    var known = state.walFile
-    if known == nil { known = try context.disk.openIfPresent(path("-wal")) }
-    guard let file = known, let header = try WALHeader.read(file)
-    else { return nil }
-    if state.walFile == nil {
-      guard try isOurLog(file, state) else { return nil }
+    if state.walFile == nil || logWasOpened.exchange(false, ordering: .acquiringAndReleasing) {
+      guard let file = try context.disk.openIfPresent(path("-wal")), try isOurLog(file, state)
+      else { return nil }
       adopt(file, in: &state)
     }
+    guard let file = state.walFile, let header = try WALHeader.read(file) else { return nil }
     if state.wal.header != header {
       // Only the client that keeps the database to itself can have started it over unseen.
-      if state.wal.frames > state.syncedFrames, isKeptByOne { state.mayHaveMissed = true }
+      if state.wal.frames > state.completeFrames, isKeptByOne { state.mayHaveMissed = true }
       state.wal.adopt(header, end: Int64(WALHeader.bytes), sum: header.sum)
       startedOver(&state)
-      state.syncedFrames = 0
+      state.completeFrames = 0
     }
     return (file, header)
   }
@@ -80,7 +80,8 @@ extension Database {
     in state: inout DatabaseState
   ) throws(StoreError) -> (entry: LogIndex?, isWhole: Bool) {
     let result = try captureWritten(.valid, most: most, in: &state)
-    if result.isWhole { state.syncedFrames = state.wal.frames }
+    // Before the log can be started over it is synced, unless nothing ever is.
+    if result.isWhole { state.completeFrames = state.wal.frames }
     return result
   }
 

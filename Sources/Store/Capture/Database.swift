@@ -35,6 +35,8 @@ package final class Database: Sendable {
   let journal = JournalDurability()
   /// Whether clients may write the write-ahead log by themselves, see `captureWritten`.
   let isFollowed = Atomic(false)
+  /// Whether one has been opened since the last look: it may be another file.
+  let logWasOpened = Atomic(false)
   /// Whether whoever wants the WAL's WRITE lock is asked to wait for what could not be captured.
   let isGuarded = Atomic(false)
   /// Held while the persistent state is written.

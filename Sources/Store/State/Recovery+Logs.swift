@@ -8,8 +8,10 @@ import Synchronization
 // As long as the machine has not been started anew since, the files are as they were left, so that these
 // commits are as safe as on a local disk. Then the write-ahead log outlives recovery, and is taken up
 // once the node is the primary. A client that outlives the node could go on writing, through the mount that
-// is gone, so its writes are stopped first: what it is told that it has committed is in the log. After a crash of the machine the files need not be of one moment; what
-// the log lacks then was never acknowledged as durable, and goes.
+// is gone, so its writes are stopped first: what it is told that it has committed is in the log.
+//
+// After a crash of the machine the files need not be of one moment; what the log lacks then was never
+// acknowledged as durable, and goes.
 
 extension Database {
   /// Brings the capture to what the log has of the write-ahead log that is there.
@@ -78,8 +80,19 @@ extension Store {
   }
 
   private func takeUpLog(of database: Database) throws(StoreError) -> LogIndex? {
-    let entry = try database.state.withLock { state throws(StoreError) in
-      try database.captureDangling(in: &state)
+    let entry: LogIndex?
+    do throws(StoreError) {
+      entry = try database.state.withLock { state throws(StoreError) in
+        try database.captureDangling(in: &state)
+      }
+    } catch {
+      // What SQLite cannot have written must not keep the node from starting.
+      guard error.code == .corrupt else { throw error }
+      context.logger.error(
+        "a write-ahead log holds what cannot be a transaction of its database; that is left out",
+        metadata: ["database": "\(database.name)", "error": "\(error)"]
+      )
+      return nil
     }
     guard let entry else { return nil }
     try log.syncAndWait(through: entry)

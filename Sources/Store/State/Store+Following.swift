@@ -13,6 +13,7 @@ extension Store {
       !options.contains(.truncate), let database = database(name.database), !database.isKeptByOne
     else { return false }
     database.isFollowed.store(true, ordering: .relaxed)
+    database.logWasOpened.store(true, ordering: .releasing)
     return true
   }
 

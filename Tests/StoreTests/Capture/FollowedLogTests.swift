@@ -180,4 +180,68 @@ struct FollowedLogTests {
     #expect(position == fixture.position("a.db"))
     try fixture.check("a.db", "the copy")
   }
+
+  @Test("Another file comes to stand in the place of the log")
+  func replacedLog() throws {
+    let (fixture, connection) = try prepared()
+    connection.close()
+    // The log of a moment before, put where the closed one was.
+    let first = try fixture.connect("a.db")
+    try first.run("INSERT INTO t VALUES (2)")
+    try completing {
+      fixture.store.rename(
+        "a.db-wal",
+        to: "aside",
+        noReplace: false,
+        exchange: false,
+        done: $0
+      )
+    }
+    try completing {
+      fixture.store.rename("aside", to: "a.db-wal", noReplace: false, exchange: false, done: $0)
+    }
+    try first.run("INSERT INTO t VALUES (3)")
+    try fixture.check("a.db", "renamed to and fro")
+    first.close()
+    let second = try fixture.connect("a.db")
+    try second.run("INSERT INTO t VALUES (4)")
+    try fixture.check("a.db", "a new log")
+    #expect(try second.value("SELECT group_concat(a) FROM t") == "1,2,3,4")
+  }
+
+  @Test("A start meets a log that cannot be that of its database")
+  func impossibleLog() throws {
+    let (fixture, connection) = try prepared(boot: "one")
+    try connection.run("INSERT INTO t VALUES (2)")
+    let left = try TestDirectory.copy(of: fixture.directory.path)
+    let path = left.path + "/files/a.db-wal"
+    let file = try SystemDisk().open(path, [.write])
+    let database = try #require(fixture.store.database("a.db"))
+    let (header, end, sum) = database.state.withLock {
+      ($0.wal.header, $0.wal.captured, $0.wal.lastSum)
+    }
+    let wal = try #require(header)
+    // A valid frame that makes three billion pages out of two.
+    let content = [UInt8](repeating: 7, count: wal.pageSize.bytes)
+    var frame = [UInt8](repeating: 0, count: WALFrame.headerBytes)
+    _ = frame.withUnsafeMutableBytes { head in
+      content.withUnsafeBytes { page in
+        WALFrame.store(
+          page: 2,
+          commit: 3_000_000_000,
+          after: sum,
+          in: wal,
+          content: page,
+          to: head
+        )
+      }
+    }
+    try file.writeAll(frame + content, at: end)
+    let again = try StoreFixture(left) {
+      $0.followsLogs = true
+      $0.boot = "one"
+    }
+    #expect(try again.connect("a.db").value("SELECT group_concat(a) FROM t") == "1,2")
+    try again.check("a.db", "the start")
+  }
 }
