@@ -81,10 +81,10 @@ struct CommitCrashTests {
   @Test(
     "A client outlives the daemon",
     .timeLimit(.minutes(3)),
-    arguments: ["delete", "wal"]
+    arguments: [("delete", false), ("wal", false), ("wal", true)]
   )
-  func outliving(mode: String) async throws {
-    try await withCluster(replicas: 1) { _, nodes in
+  func outliving(mode: String, passesLogs: Bool) async throws {
+    try await withCluster(replicas: 1, passesLogs: passesLogs) { _, nodes in
       let path = nodes[0].mount + "/a.db"
       async let client = Command.python(
         "outlive.py",

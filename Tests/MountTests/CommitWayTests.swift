@@ -20,6 +20,11 @@ struct CommitWayTests {
     try await run(group, passthrough: false)
   }
 
+  @Test("The same with write-ahead logs passed through", .timeLimit(.minutes(5)))
+  func logsPassedThrough() async throws {
+    try await run("wal", passthrough: true, passesLogs: true)
+  }
+
   @Test(
     "An application that is killed before any of its system calls",
     .timeLimit(.minutes(5)),
@@ -29,12 +34,20 @@ struct CommitWayTests {
     try await run(group, passthrough: true)
   }
 
-  private func run(_ group: String, passthrough: Bool) async throws {
+  private func run(
+    _ group: String,
+    passthrough: Bool,
+    passesLogs: Bool = false
+  ) async throws {
     let script = "ways/\(group).py"
     let listed = try await Command.python(script, ["list", "", "", ""])
     let ways = listed.output.split(separator: "\n").map(String.init)
     try #require(listed.isSuccess && !ways.isEmpty, "\(listed.output)")
-    try await withCluster(replicas: 1, passthrough: passthrough) { cluster, nodes in
+    try await withCluster(
+      replicas: 1,
+      passthrough: passthrough,
+      passesLogs: passesLogs
+    ) { cluster, nodes in
       for way in ways {
         let result = try await Command.python(
           script,

@@ -38,10 +38,12 @@ struct CrashTests {
   @Test(
     "Applications are killed one after the other while others go on",
     .timeLimit(.minutes(60)),
-    arguments: ["wal", "delete", "truncate", "persist"]
+    arguments: [
+      ("wal", false), ("wal", true), ("delete", false), ("truncate", false), ("persist", false),
+    ]
   )
-  func applications(mode: String) async throws {
-    try await withCluster(replicas: 1) { _, nodes in
+  func applications(mode: String, passesLogs: Bool) async throws {
+    try await withCluster(replicas: 1, passesLogs: passesLogs) { _, nodes in
       let result = try await Command.python(
         "kills.py",
         [nodes[0].mount + "/k.db", mode, "\(Self.kills)", "\(mode.utf8.count)"],

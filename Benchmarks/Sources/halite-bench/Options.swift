@@ -16,13 +16,15 @@ struct Options: Sendable {
   var largeMiB = 1024
   /// The size of the database that a new replica gets.
   var snapshotMiB = 256
+  /// What the nodes let the kernel pass through (`fuse.passthrough`).
+  var passthrough = "databases"
   /// Where nodes and plain files lie: both on the same file system, or nothing is compared.
   var directory = FileManager.default.temporaryDirectory.path
 
   static let usage = """
     USAGE: halite-bench [--halite PATH] [--rounds N] [--seconds S] [--snapshot-size MIB]
                         [--large-size MIB] [--speedtest PROGRAM] [--svg FILE] [--directory D]
-                        [--markdown]
+                        [--passthrough MODE] [--markdown]
 
       --halite PATH        the command under test (default: .build/release/halite here or above)
       --rounds N           rounds, of which the median is printed (default: 3)
@@ -34,6 +36,7 @@ struct Options: Sendable {
       --svg FILE           draw the figures
       --directory D        where to work, on the file system to compare with (default: \(
         FileManager.default.temporaryDirectory.path))
+      --passthrough MODE   "fuse.passthrough" of the nodes (default: databases)
       --markdown           print Markdown tables
     """
 
@@ -62,6 +65,7 @@ struct Options: Sendable {
       case "--large-size": largeMiB = try number(option, 0...65_536)
       case "--speedtest": speedtest = try value(of: option)
       case "--svg": picture = try value(of: option)
+      case "--passthrough": passthrough = try value(of: option)
       case "--directory": directory = try value(of: option)
       case "--markdown": isMarkdown = true
       default: throw Failure("unknown option \(option)\n\n\(Self.usage)")

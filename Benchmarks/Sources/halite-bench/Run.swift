@@ -144,7 +144,12 @@ struct Run {
   }
 
   private func cluster(_ name: String) throws -> Cluster {
-    try Cluster(halite: options.halite, directory: "\(directory)/\(name)", cleanup: cleanup)
+    try Cluster(
+      halite: options.halite,
+      directory: "\(directory)/\(name)",
+      passthrough: options.passthrough,
+      cleanup: cleanup
+    )
   }
 
   private func version() throws -> String {

@@ -171,7 +171,7 @@ struct ConfigurationParser {
     return FuseConfiguration(
       directory: overrides.mount ?? path(section, "dir") ?? "/litefs",
       allowOther: reader.bool(section, "allow-other") ?? false,
-      passthrough: reader.passthrough(section) ?? .all,
+      passthrough: reader.passthrough(section) ?? .databases,
       lowLatency: reader.bool(section, "low-latency")
     )
   }

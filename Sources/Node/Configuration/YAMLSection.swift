@@ -207,7 +207,7 @@ struct YAMLReader {
     guard case .scalar(let scalar)? = section.values[key],
       ["true", "yes", "on", "false", "no"].contains(scalar.string.lowercased())
     else { return choice(section, key, Passthrough.self) }
-    return bool(section, key) == true ? .all : .off
+    return bool(section, key) == true ? .databases : .off
   }
 
   mutating func choice<Choice: RawRepresentable & CaseIterable>(

@@ -147,7 +147,7 @@ package final class HaliteNode: Sendable {
     )
     parts.followsLogs = configuration.fuse.passthrough == .all
     // Only where no other node can have been primary meanwhile is nothing newer than the node's own files.
-    if configuration.isCandidate { parts.boot = NodeIdentity.boot() }
+    if configuration.isCandidate, parts.followsLogs { parts.boot = NodeIdentity.boot() }
     return try Store.open(
       parts,
       disk: disk,

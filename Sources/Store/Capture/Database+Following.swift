@@ -47,9 +47,7 @@ extension Database {
     state.wal.beginLook(through: min(limit, stop))
     defer { state.wal.endLook() }
     let entry = try captureChain(file, in: &state)
-    let isWhole = limit <= stop || state.wal.chainEnd < stop
-    if isWhole, !isKeptByOne { state.completeFrames = state.wal.frames }
-    return (entry, isWhole)
+    return (entry, limit <= stop || state.wal.chainEnd < stop)
   }
 
   /// The write-ahead log that is there now; the capture is brought to its header first.
@@ -63,26 +61,27 @@ extension Database {
     }
     guard let file = state.walFile, let header = try WALHeader.read(file) else { return nil }
     if state.wal.header != header {
-      // Only the client that keeps the database to itself can have started it over unseen.
-      if state.wal.frames > state.completeFrames, isKeptByOne { state.mayHaveMissed = true }
+      // A client that keeps the database to itself, or takes no locks, can have started it over with frames in
+      // it that were never seen.
+      if isKeptByOne || state.index == nil { state.mayHaveMissed = true }
       state.wal.adopt(header, end: Int64(WALHeader.bytes), sum: header.sum)
       startedOver(&state)
-      state.completeFrames = 0
     }
     return (file, header)
   }
 
-  /// Captures before a sync of the write-ahead log is answered.
-  ///
-  /// - Returns: the entry, and whether all of it was looked at.
-  func captureSynced(
-    most: Int,
-    in state: inout DatabaseState
-  ) throws(StoreError) -> (entry: LogIndex?, isWhole: Bool) {
-    let result = try captureWritten(.valid, most: most, in: &state)
-    // Before the log can be started over it is synced, unless nothing ever is.
-    if result.isWhole { state.completeFrames = state.wal.frames }
-    return result
+  /// How far to look at a moment of which nothing else is known: a chain that the wal-index does not show is a
+  /// commit only while its writer is at it. A writer whose commit failed leaves just such a chain behind.
+  func presentReach(_ state: DatabaseState) -> Reach {
+    guard let index = state.index, hasHeader(index) else { return .valid }
+    let isWritten = sharedMemoryLocks.isLocked(WALLock.write, .write) || isKeptByOne
+    return isWritten ? .valid : .shown
+  }
+
+  /// The same, where the log is cut or removed: whoever keeps the database to itself for that is no writer.
+  func removalReach(_ state: DatabaseState) -> Reach {
+    guard let index = state.index, hasHeader(index) else { return .valid }
+    return .shown
   }
 
   /// Whether places in the write-ahead log still hold what was captured there, to be asked after

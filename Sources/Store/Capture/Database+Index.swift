@@ -138,6 +138,8 @@ extension Database {
     _ file: any DiskFile,
     _ state: inout DatabaseState
   ) throws(StoreError) {
+    // The index can change at any time: any process that has the database open can write it.
+    guard header.frames < state.wal.frames else { return }
     let frames = (header.frames + 1)...state.wal.frames
     guard let pages = try pageNumbers(frames, wal, file) else { return }
     try index.append(pages, after: header.frames)
@@ -175,6 +177,14 @@ extension Database {
       else { return nil }
       pages = found
     }
+    let held = try mainFile(&state).information().size / Int64(wal.pageSize.bytes)
+    guard
+      wal.canReach(
+        pages: header.pages,
+        from: max(state.pages, UInt32(clamping: held)),
+        frames: pages.count
+      )
+    else { return nil }
     state.walFile = file
     state.walPages = wal.places(of: pages)
     state.wal.adopt(wal, end: wal.offset(ofFrame: header.frames + 1), sum: header.sum)
@@ -201,7 +211,13 @@ extension Database {
   /// captured; nobody writes meanwhile.
   private func captureMissed(in state: inout DatabaseState) throws(StoreError) -> LogIndex? {
     guard let size = state.pageSize else { return nil }
-    let entry = try captureMerged(size, state.pages, in: &state)
+    let main = try mainFile(&state)
+    var pages = state.pages
+    // Without a frame nothing of the log counts, and the main file says how large the database is.
+    if state.wal.frames == 0, let header = try DatabaseHeader.read(main) {
+      pages = try DatabaseHeader.pages(of: main, header)
+    }
+    let entry = try captureMerged(size, pages, in: &state)
     state.mayHaveMissed = false
     publish(state, isWAL: true, milliseconds: recorder.milliseconds)
     return entry

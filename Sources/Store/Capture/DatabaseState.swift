@@ -21,9 +21,6 @@ struct DatabaseState: Sendable {
   var walPages: [UInt32: Int64] = [:]
   /// The file that `wal` describes.
   var walFile: (any DiskFile)?
-  /// Captured frames of the write-ahead log when they were last known to be all that it could lose, see
-  /// `captureWritten`.
-  var completeFrames: UInt32 = 0
   /// A client that had the database to itself may have started the write-ahead log over before all of it
   /// was captured: what the log does not know is to be found by comparing all pages.
   var mayHaveMissed = false

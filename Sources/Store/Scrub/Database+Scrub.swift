@@ -128,7 +128,11 @@ extension Database {
       let isQuiet = !isBeingWritten
       guard let damage = try difference(at: page, in: &state) else { return .sound }
       // What a client has written by itself may be in the files before it is captured.
-      if isFollowed.load(ordering: .relaxed), !isFollowing, !isLogAtRest { return .unclear }
+      if isFollowed.load(ordering: .relaxed), !isFollowing,
+        !isLogAtRest || state.mayHaveMissed
+      {
+        return .unclear
+      }
       if isFollowing || state.walPages[page.rawValue] != nil || state.wal.header != nil {
         return .damaged(damage)
       }

@@ -38,7 +38,7 @@ extension Database {
       sum = frame.sum
     }
     // From here on the file stays as it is.
-    _ = try context.disk.stopWrites(path("-wal"))
+    guard try context.disk.stopWrites(path("-wal")) else { return false }
     state.walFile = file
     state.wal.adopt(header, end: end, sum: sum)
     state.wal.trustFile()
@@ -61,14 +61,20 @@ extension Store {
   func takeUpLogs() throws(StoreError) {
     for database in allDatabases {
       guard database.state.withLock({ $0.wal.header != nil }) else { continue }
-      var entry = try takeUpLog(of: database)
-      try context.disk.removeStopping(database.path("-wal"))
-      // To be removed it had to be open to writes for a moment.
-      database.state.withLock { $0.wal.trustFile() }
-      entry = try takeUpLog(of: database) ?? entry
-      database.state.withLock { state in
-        state.wal.forget()
-        state.walFile = nil
+      let entry: LogIndex?
+      do throws(StoreError) {
+        entry = try takeUpAndRemoveLog(of: database)
+      } catch {
+        // One database must not keep the node from starting: the next start tries again.
+        database.state.withLock { state in
+          state.failed = Database.lateFailure(database.name, error)
+          database.publish(state)
+        }
+        context.logger.error(
+          "a write-ahead log could not be taken up; nobody may look at its database until a start can",
+          metadata: ["database": "\(database.name)", "error": "\(error)"]
+        )
+        continue
       }
       guard entry != nil else { continue }
       context.logger.notice(
@@ -77,6 +83,19 @@ extension Store {
       )
       tellCommitted(database)
     }
+  }
+
+  private func takeUpAndRemoveLog(of database: Database) throws(StoreError) -> LogIndex? {
+    let entry = try takeUpLog(of: database)
+    try context.disk.removeStopping(database.path("-wal"))
+    // To be removed it had to be open to writes for a moment.
+    database.state.withLock { $0.wal.trustFile() }
+    let more = try takeUpLog(of: database)
+    database.state.withLock { state in
+      state.wal.forget()
+      state.walFile = nil
+    }
+    return more ?? entry
   }
 
   private func takeUpLog(of database: Database) throws(StoreError) -> LogIndex? {
@@ -119,7 +138,13 @@ extension Store {
     _ configuration: StoreConfiguration,
     _ context: StoreContext
   ) throws(StoreError) {
-    guard let boot = configuration.boot else { return }
+    guard let boot = configuration.boot else {
+      // What another start left is not this one's.
+      if try context.disk.information(bootPath(context)) != nil {
+        try context.disk.remove(bootPath(context))
+      }
+      return
+    }
     try context.disk.replace(
       bootPath(context),
       with: Array(boot.utf8),

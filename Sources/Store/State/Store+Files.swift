@@ -27,7 +27,7 @@ extension Store {
       endJournal(name, target, done: done, operation: cut)
     case .wal:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in
-        let entry = try database.captureWritten(.valid, in: &state).entry
+        let entry = try database.captureWritten(database.removalReach(state), in: &state).entry
         try cut()
         guard state.wal.header != nil else { return entry }
         state.wal.truncated(to: size)
@@ -114,7 +114,7 @@ extension Store {
       endJournal(name, nil, done: done) { () throws(StoreError) in try disk.remove(path) }
     case .wal where database(name.database) != nil:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in
-        let entry = try database.captureWritten(.valid, in: &state).entry
+        let entry = try database.captureWritten(database.removalReach(state), in: &state).entry
         try disk.remove(path)
         state.wal.forget()
         state.walFile = nil

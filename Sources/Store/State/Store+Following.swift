@@ -24,7 +24,11 @@ extension Store {
       return log.sync(through: log.last.index, done: done)
     }
     let inline = database.state.withLockIfAvailable { state -> InlineEnd in
-      let found = try? database.captureSynced(most: Self.inlineFrames, in: &state)
+      let found = try? database.captureWritten(
+        database.presentReach(state),
+        most: Self.inlineFrames,
+        in: &state
+      )
       guard let found, found.isWhole else { return .no }
       return .yes(found.entry)
     }
@@ -35,7 +39,7 @@ extension Store {
     workers.async { [self] in
       do throws(StoreError) {
         let found = try database.state.withLock { state throws(StoreError) in
-          try database.captureSynced(most: .max, in: &state)
+          try database.captureWritten(database.presentReach(state), in: &state)
         }
         if found.entry != nil { tellCommitted(database) }
         log.sync(through: log.last.index, done: done)

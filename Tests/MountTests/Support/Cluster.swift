@@ -31,11 +31,13 @@ final class Cluster: Sendable {
   ///
   /// - Parameters:
   ///   - primary: where it finds the primary; the first node is the one that has no other.
+  ///   - passesLogs: whether the kernel passes write-ahead logs through, too.
   ///   - extra: lines for its configuration.
   func node(
     _ number: Int,
     primary: Int? = nil,
     passthrough: Bool = true,
+    passesLogs: Bool = false,
     extra: String = ""
   ) async throws -> Node {
     let name = "node\(number)"
@@ -53,7 +55,7 @@ final class Cluster: Sendable {
     let port = number == 1 ? primaryPort : try FreePort.any()
     let http = try FreePort.any()
     let text = """
-      fuse: {dir: \(home)/mnt, passthrough: \(passthrough)}
+      fuse: {dir: \(home)/mnt, passthrough: \(passesLogs ? "all" : "\(passthrough)")}
       data: {dir: \(home)/data}
       http: {addr: "127.0.0.1:\(http)"}
       replication:

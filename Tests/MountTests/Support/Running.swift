@@ -5,6 +5,7 @@ import Testing
 func withCluster(
   replicas: Int,
   passthrough: Bool = true,
+  passesLogs: Bool = false,
   extra: String = "",
   _ body: (Cluster, [Node]) async throws -> Void
 ) async throws {
@@ -16,7 +17,12 @@ func withCluster(
   }
   _ = try await Command.run(["mkdir", "-p", cluster.directory + "/plain"])
   for number in 1...(replicas + 1) {
-    let node = try await cluster.node(number, passthrough: passthrough, extra: extra)
+    let node = try await cluster.node(
+      number,
+      passthrough: passthrough,
+      passesLogs: passesLogs,
+      extra: extra
+    )
     nodes.append(node)
     try await node.start()
   }

@@ -244,4 +244,71 @@ struct FollowedLogTests {
     #expect(try again.connect("a.db").value("SELECT group_concat(a) FROM t") == "1,2")
     try again.check("a.db", "the start")
   }
+
+  @Test("Whoever keeps the database starts the log over with what was never seen")
+  func keptAndStartedOver() throws {
+    let (fixture, connection) = try prepared()
+    try connection.run(
+      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 400) SELECT hex(zeroblob(100)) FROM n"
+    )
+    try connection.run("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF")
+    for number in 1...40 {
+      try connection.run("UPDATE t SET a = 'x' || \(number) WHERE rowid = \(number * 9)")
+    }
+    try connection.run("PRAGMA wal_checkpoint; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)")
+    try fixture.store.maintain()
+    connection.close()
+    let other = try fixture.connect("a.db")
+    #expect(try other.value("SELECT count(*) FROM t WHERE a LIKE 'x%'") == "40")
+    try fixture.check("a.db", "the end of the exclusive lock")
+  }
+
+  @Test("A commit that failed is not taken for one later")
+  func failedCommit() throws {
+    let disk = FaultyDisk()
+    let (fixture, connection) = try prepared(disk)
+    try connection.run("PRAGMA synchronous=FULL")
+    let before = fixture.position("a.db")
+    disk.fail([.write], at: 1, sticky: true, path: "/log/", code: .full)
+    #expect(throws: (any Error).self) { try connection.run("INSERT INTO t VALUES (2)") }
+    disk.heal()
+    // SQLite has taken it back, but in the file it is a valid chain.
+    try connection.run("PRAGMA wal_checkpoint")
+    #expect(fixture.position("a.db") == before)
+    try connection.run("INSERT INTO t VALUES (3)")
+    try fixture.check("a.db", "another commit")
+    #expect(try connection.value("SELECT group_concat(a) FROM t") == "1,3")
+  }
+
+  @Test("A commit that cannot be taken up does not keep the node from starting")
+  func startWithoutRoom() throws {
+    let (fixture, connection) = try prepared(boot: "one")
+    let left = try copy(of: fixture) { try connection.run("INSERT INTO t VALUES (2)") }
+    // How many writes to the log a start makes before it comes to the write-ahead log.
+    let image = try TestDirectory.copy(of: left.path)
+    let counting = FaultyDisk()
+    counting.fail([.write], at: 0, path: "/log/")
+    _ = try StoreFixture(image, disk: counting)
+    let disk = FaultyDisk()
+    disk.fail([.write], at: counting.counted + 1, sticky: true, path: "/log/", code: .full)
+    let poor = try StoreFixture(left, disk: disk) {
+      $0.followsLogs = true
+      $0.boot = "one"
+    }
+    #expect(poor.store.database("a.db")?.published.failed != nil)
+    let again = try StoreFixture(left) {
+      $0.followsLogs = true
+      $0.boot = "one"
+    }
+    #expect(try again.connect("a.db").value("SELECT group_concat(a) FROM t") == "1,2")
+  }
+
+  @Test("What is known of the machine's start is forgotten by a start that does not ask for it")
+  func bootIsForgotten() throws {
+    let (fixture, connection) = try prepared(boot: "one")
+    try connection.run("INSERT INTO t VALUES (2)")
+    let left = try TestDirectory.copy(of: fixture.directory.path)
+    _ = try StoreFixture(left, role: .replica)
+    #expect(try SystemDisk().information(left.path + "/state/boot") == nil)
+  }
 }

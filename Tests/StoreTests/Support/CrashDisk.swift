@@ -149,6 +149,7 @@ final class CrashDisk: Disk {
 
   func list(_ directory: String) throws(StoreError) -> [String] { try disk.list(directory) }
   func canStopWrites(_ directory: String) -> Bool { true }
+  func stopWrites(_ path: String) throws(StoreError) -> Bool { true }
   func share(_ path: String, like model: String) throws(StoreError) {
     try disk.share(path, like: model)
   }

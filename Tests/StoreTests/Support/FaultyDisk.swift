@@ -95,6 +95,7 @@ final class FaultyDisk: Disk {
   }
   func list(_ directory: String) throws(StoreError) -> [String] { try disk.list(directory) }
   func canStopWrites(_ directory: String) -> Bool { true }
+  func stopWrites(_ path: String) throws(StoreError) -> Bool { true }
   func makeDirectory(_ path: String) throws(StoreError) {
     try step(.makeDirectory, path)
     try disk.makeDirectory(path)

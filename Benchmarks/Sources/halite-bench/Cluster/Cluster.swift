@@ -4,11 +4,14 @@ import Foundation
 struct Cluster {
   private let halite: String
   private let directory: String
+  private let passthrough: String
   private let primaryPort: Int
   private let cleanup: Cleanup
 
-  init(halite: String, directory: String, cleanup: Cleanup) throws {
+  /// - Parameter passthrough: `fuse.passthrough` of all nodes.
+  init(halite: String, directory: String, passthrough: String, cleanup: Cleanup) throws {
     self.halite = halite
+    self.passthrough = passthrough
     self.directory = directory
     self.cleanup = cleanup
     primaryPort = try Loopback.freePort()
@@ -33,7 +36,7 @@ struct Cluster {
     let port = number == 1 ? primaryPort : try Loopback.freePort()
     let http = try Loopback.freePort()
     let text = """
-      fuse: {dir: \(mount)}
+      fuse: {dir: \(mount), passthrough: \(passthrough)}
       data: {dir: \(home)/data\(data.isEmpty ? "" : ", " + data)}
       http: {addr: "127.0.0.1:\(http)"}
       replication:
