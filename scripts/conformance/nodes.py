@@ -31,7 +31,7 @@ class Node:
     """One `halite mount` process with its files."""
 
     def __init__(
-        self, halite, home, name, certificates, port, primary, everybody, passthrough=True
+        self, halite, home, name, certificates, port, primary, everybody, passthrough="on"
     ):
         self.halite, self.home, self.name = halite, home, name
         self.mount, self.log = home + "/mnt", home + "/log"
@@ -45,7 +45,7 @@ class Node:
         with open(home + "/halite.yml", "w") as file:
             file.write(
                 f"fuse: {{dir: {self.mount}, allow-other: {str(everybody).lower()}, "
-                f"passthrough: {str(passthrough).lower()}}}\n"
+                f"passthrough: {passthrough}}}\n"
                 f"data: {{dir: {home}/data}}\n"
                 f'http: {{addr: "127.0.0.1:{self.http}"}}\n'
                 f'replication: {{addr: "127.0.0.1:{port}", advertise: "127.0.0.1:{port}",\n'
@@ -119,7 +119,7 @@ class Node:
             subprocess.run(["umount", "-l", self.mount], check=False)
 
 
-def start_pair(halite, home, everybody, passthrough=True):
+def start_pair(halite, home, everybody, passthrough="on"):
     """A primary and its replica, both ready."""
     certificates = home + "/certs"
 

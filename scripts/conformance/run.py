@@ -98,7 +98,7 @@ class Bench:
         self.plain = home + "/plain"
         os.mkdir(self.plain)
         self.primary, self.replica = nodes.start_pair(
-            arguments.halite, home, self.user is not None, arguments.passthrough == "on"
+            arguments.halite, home, self.user is not None, arguments.passthrough
         )
         self.mounted = self.primary.mount
 
@@ -214,7 +214,7 @@ def exceptions(passthrough):
     with open(ROOT + "/docs/conformance.md") as file:
         section = file.read().partition("## Exceptions")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([^`]+)` \| (.+?) \|$", section, re.M)
-    if passthrough == "on":
+    if passthrough != "off":
         rows = [row for row in rows if not row[1].startswith("Without passthrough")]
     return dict(rows)
 
@@ -223,7 +223,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", choices=("short", "full", "veryquick"), default="short")
     parser.add_argument("--halite", required=True)
-    parser.add_argument("--passthrough", choices=("on", "off"), default="on")
+    parser.add_argument("--passthrough", choices=("on", "off", "all"), default="on")
     parser.add_argument("--seconds", type=int, default=300, help="time limit of one file")
     parser.add_argument("--report", help="where to keep the output of files that fail")
     parser.add_argument("files", nargs="*")
