@@ -198,9 +198,6 @@ struct YAMLReader {
     return value
   }
 
-  /// Reads one of a few words.
-  ///
-  /// - Parameter later: words that this version knows of but cannot do yet.
   /// `fuse.passthrough`: one of its names, or whether at all.
   mutating func passthrough(_ section: YAMLSection) -> Passthrough? {
     let key = "passthrough"
@@ -210,6 +207,9 @@ struct YAMLReader {
     return bool(section, key) == true ? .databases : .off
   }
 
+  /// Reads one of a few words.
+  ///
+  /// - Parameter later: words that this version knows of but cannot do yet.
   mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ section: YAMLSection,
     _ key: String,

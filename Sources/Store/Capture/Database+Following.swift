@@ -37,9 +37,9 @@ extension Database {
     guard let (file, header) = try presentLog(&state) else { return (nil, true) }
     var limit = Int64.max
     if reach == .shown {
-      guard let index = state.index, try index.memory.size() >= SharedMemory.regionBytes,
-        index.isOf(header)
-      else { return (nil, true) }
+      guard let index = state.index, hasHeader(index), index.isOf(header) else {
+        return (nil, true)
+      }
       // Any process that has the database open can write what it likes there.
       limit = Int64(WALHeader.bytes) + Int64(index.frames) * header.frameBytes
     }
@@ -73,9 +73,8 @@ extension Database {
   /// How far to look at a moment of which nothing else is known: a chain that the wal-index does not show is a
   /// commit only while its writer is at it. A writer whose commit failed leaves just such a chain behind.
   func presentReach(_ state: DatabaseState) -> Reach {
-    guard let index = state.index, hasHeader(index) else { return .valid }
     let isWritten = sharedMemoryLocks.isLocked(WALLock.write, .write) || isKeptByOne
-    return isWritten ? .valid : .shown
+    return isWritten ? .valid : removalReach(state)
   }
 
   /// The same, where the log is cut or removed: whoever keeps the database to itself for that is no writer.
@@ -92,26 +91,31 @@ extension Database {
   }
 }
 
-/// What became of an attempt to let log and wal-index agree on the mount's own thread.
+/// What became of an attempt to capture, or to let log and wal-index agree, on the mount's own thread.
 enum InlineEnd {
-  /// They do; the entry of a transaction that was captured for that.
+  /// It is done; the entry of a transaction that was captured.
   case yes(LogIndex?)
   /// It takes more than that thread should give.
   case no
 }
 
 extension Database {
+  /// `captureWritten`, as far as it is quick.
+  func captureInline(_ reach: Reach, in state: inout DatabaseState) -> InlineEnd {
+    let found = try? captureWritten(reach, most: Store.inlineFrames, in: &state)
+    guard let found, found.isWhole else { return .no }
+    return .yes(found.entry)
+  }
+
   /// Lets log and wal-index agree where that is quick, at the end of a write.
   func settleInline(_ state: inout DatabaseState) -> InlineEnd {
     guard let index = state.index, hasHeader(index) else { return .no }
-    var entry: LogIndex?
+    var end = InlineEnd.yes(nil)
     if isFollowed.load(ordering: .relaxed), !agrees(state, index), !state.mayHaveMissed {
-      let found = try? captureWritten(.shown, most: Store.inlineFrames, in: &state)
-      guard let found, found.isWhole else { return .no }
-      entry = found.entry
+      end = captureInline(.shown, in: &state)
     }
     guard agrees(state, index) else { return .no }
-    markForReaders(index)
-    return .yes(entry)
+    if case .yes = end { markForReaders(index) }
+    return end
   }
 }

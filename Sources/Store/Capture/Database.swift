@@ -37,8 +37,6 @@ package final class Database: Sendable {
   let isFollowed = Atomic(false)
   /// Whether one has been opened since the last look: it may be another file.
   let logWasOpened = Atomic(false)
-  /// Whether whoever wants the WAL's WRITE lock is asked to wait for what could not be captured.
-  let isGuarded = Atomic(false)
   /// Held while the persistent state is written.
   let flushing = Mutex(())
   private let publication: Mutex<Published>

@@ -15,7 +15,6 @@
     }
 
     package func removeStopping(_ path: String) throws(StoreError) {
-      // Nothing may follow a link here, and nothing but a file can be stopped.
       let file = try open(path, [])
       _ = Self.setImmutable(false, file)
       try remove(path)

@@ -23,14 +23,8 @@ extension Store {
     guard let database, database.isFollowed.load(ordering: .relaxed) else {
       return log.sync(through: log.last.index, done: done)
     }
-    let inline = database.state.withLockIfAvailable { state -> InlineEnd in
-      let found = try? database.captureWritten(
-        database.presentReach(state),
-        most: Self.inlineFrames,
-        in: &state
-      )
-      guard let found, found.isWhole else { return .no }
-      return .yes(found.entry)
+    let inline = database.state.withLockIfAvailable { state in
+      database.captureInline(database.presentReach(state), in: &state)
     }
     if case .yes(let entry) = inline {
       if entry != nil { tellCommitted(database) }
@@ -66,9 +60,7 @@ extension Store {
   func guardLog(of database: Database) {
     guard database.isFollowed.load(ordering: .relaxed) else { return }
     let isStalled = database.state.withLock { $0.stalled != nil }
-    guard isStalled != database.isGuarded.exchange(isStalled, ordering: .acquiringAndReleasing)
-    else { return }
-    let retry: LockGuard = { [weak self, weak database] _, answer in
+    let retry: LockGuard = { [weak self, weak database] answer in
       guard let self, let database else { return answer(nil) }
       self.workers.async { answer(self.retryLog(of: database)) }
     }

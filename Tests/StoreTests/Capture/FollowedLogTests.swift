@@ -7,14 +7,23 @@ import Testing
 /// Write-ahead logs that clients write by themselves, as with passthrough.
 @Suite(.timeLimit(.minutes(15)))
 struct FollowedLogTests {
+  /// A node, which follows the logs of its clients, on a new directory or on what another one left.
+  private func start(
+    _ directory: TestDirectory? = nil,
+    disk: FaultyDisk = FaultyDisk(),
+    boot: String?
+  ) throws -> StoreFixture {
+    try StoreFixture(directory, disk: disk) {
+      $0.followsLogs = true
+      $0.boot = boot
+    }
+  }
+
   private func prepared(
     _ disk: FaultyDisk = FaultyDisk(),
     boot: String? = nil
   ) throws -> (StoreFixture, Connection) {
-    let fixture = try StoreFixture(disk: disk) {
-      $0.followsLogs = true
-      $0.boot = boot
-    }
+    let fixture = try start(disk: disk, boot: boot)
     let connection = try fixture.connect("a.db")
     try connection.run("PRAGMA journal_mode=wal; PRAGMA synchronous=NORMAL; CREATE TABLE t(a)")
     try connection.run("INSERT INTO t VALUES (1)")
@@ -54,10 +63,7 @@ struct FollowedLogTests {
     let left = try copy(of: fixture) {
       try connection.run("INSERT INTO t VALUES (2), (3)")
     }
-    let again = try StoreFixture(left) {
-      $0.followsLogs = true
-      $0.boot = "one"
-    }
+    let again = try start(left, boot: "one")
     #expect(try again.connect("a.db").value("SELECT group_concat(a) FROM t") == "1,2,3")
     #expect(again.store.log.last.index > before)
     try again.check("a.db", "the start")
@@ -68,10 +74,7 @@ struct FollowedLogTests {
   func theMachineEnds() throws {
     let (fixture, connection) = try prepared(boot: "one")
     let left = try copy(of: fixture) { try connection.run("INSERT INTO t VALUES (2)") }
-    let again = try StoreFixture(left) {
-      $0.followsLogs = true
-      $0.boot = "two"
-    }
+    let again = try start(left, boot: "two")
     #expect(try again.connect("a.db").value("SELECT group_concat(a) FROM t") == "1")
     try again.check("a.db", "the start")
   }
@@ -81,10 +84,7 @@ struct FollowedLogTests {
     let (fixture, connection) = try prepared(boot: "one")
     try connection.run("PRAGMA wal_checkpoint(\(checkpoint))")
     let left = try copy(of: fixture) { try connection.run("INSERT INTO t VALUES (2)") }
-    let again = try StoreFixture(left) {
-      $0.followsLogs = true
-      $0.boot = "one"
-    }
+    let again = try start(left, boot: "one")
     #expect(try again.connect("a.db").value("SELECT group_concat(a) FROM t") == "1,2")
     try again.check("a.db", "the start")
   }
@@ -97,14 +97,8 @@ struct FollowedLogTests {
       let image = try TestDirectory.copy(of: left.path)
       let disk = FaultyDisk()
       disk.fail(at: number, sticky: true)
-      _ = try? StoreFixture(image, disk: disk) {
-        $0.followsLogs = true
-        $0.boot = "one"
-      }
-      let again = try StoreFixture(image) {
-        $0.followsLogs = true
-        $0.boot = "one"
-      }
+      _ = try? start(image, disk: disk, boot: "one")
+      let again = try start(image, boot: "one")
       let rows = try again.connect("a.db").value("SELECT group_concat(a) FROM t")
       #expect(rows == "1,2", "interrupted at operation \(number)")
       try again.check("a.db", "the start after operation \(number)")
@@ -237,10 +231,7 @@ struct FollowedLogTests {
       }
     }
     try file.writeAll(frame + content, at: end)
-    let again = try StoreFixture(left) {
-      $0.followsLogs = true
-      $0.boot = "one"
-    }
+    let again = try start(left, boot: "one")
     #expect(try again.connect("a.db").value("SELECT group_concat(a) FROM t") == "1,2")
     try again.check("a.db", "the start")
   }
@@ -291,15 +282,9 @@ struct FollowedLogTests {
     _ = try StoreFixture(image, disk: counting)
     let disk = FaultyDisk()
     disk.fail([.write], at: counting.counted + 1, sticky: true, path: "/log/", code: .full)
-    let poor = try StoreFixture(left, disk: disk) {
-      $0.followsLogs = true
-      $0.boot = "one"
-    }
+    let poor = try start(left, disk: disk, boot: "one")
     #expect(poor.store.database("a.db")?.published.failed != nil)
-    let again = try StoreFixture(left) {
-      $0.followsLogs = true
-      $0.boot = "one"
-    }
+    let again = try start(left, boot: "one")
     #expect(try again.connect("a.db").value("SELECT group_concat(a) FROM t") == "1,2")
   }
 
