@@ -193,14 +193,16 @@ package final class HaliteNode: Sendable {
     try parts.store.becomePrimary(term)
     guard let security = parts.security else { return .alone }
     let address = parts.configuration.replication.address
+    var configuration = ReplicationServer.Configuration(
+      address: NetworkAddress(host: address.host, port: address.port),
+      security: security,
+      nodeName: parts.configuration.lease.hostname,
+      cluster: identity
+    )
+    if !parts.configuration.data.compress { configuration.features.remove(.packedEntries) }
     return .primary(
       ReplicationServer(
-        configuration: .init(
-          address: NetworkAddress(host: address.host, port: address.port),
-          security: security,
-          nodeName: parts.configuration.lease.hostname,
-          cluster: identity
-        ),
+        configuration: configuration,
         source: parts.store,
         term: { term },
         metrics: parts.metrics,

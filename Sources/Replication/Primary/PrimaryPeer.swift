@@ -30,11 +30,19 @@ package struct PrimaryPeer: Sendable {
     package var cluster: ClusterID
     /// Nil when this node is not the primary.
     package var term: Term?
+    /// What this node is willing to use.
+    package var features: Features
 
-    package init(name: String, cluster: ClusterID, term: Term?) {
+    package init(
+      name: String,
+      cluster: ClusterID,
+      term: Term?,
+      features: Features = .supported
+    ) {
       self.name = name
       self.cluster = cluster
       self.term = term
+      self.features = features
     }
   }
 
@@ -81,6 +89,8 @@ package struct PrimaryPeer: Sendable {
   var log: LogSender
   var snapshot = SnapshotSender()
   var lastWasSnapshot = false
+  /// What both sides use; nothing before the peer is admitted.
+  package internal(set) var features: Features = []
   /// Whether the connection takes more bytes.
   package var isWritable = true
 

@@ -29,6 +29,7 @@ final class ServerConnection: ChannelInboundHandler {
   private var snapshot: (id: UInt32, source: any SnapshotSource)?
   private var ticks: RepeatedTask?
   private var appends: SubscriptionToken?
+  private var packer = LogPacker()
   private var isPumping = false
   private var isAdmitted = false
   private var isClosing = false
@@ -48,6 +49,9 @@ final class ServerConnection: ChannelInboundHandler {
     logReads = BlockingQueue(server.pool)
     snapshotReads = BlockingQueue(server.pool)
   }
+
+  /// Whether entries are packed for this peer.
+  private var packs: Bool { peer?.features.contains(.packedEntries) ?? false }
 
   private var now: ContinuousClock.Instant { server.configuration.clock.now() }
 
@@ -133,7 +137,8 @@ final class ServerConnection: ChannelInboundHandler {
       local: PrimaryPeer.Local(
         name: configuration.nodeName,
         cluster: configuration.cluster,
-        term: server.term()
+        term: server.term(),
+        features: configuration.features
       ),
       certifiedNames: names,
       timing: configuration.timing,
@@ -198,7 +203,8 @@ final class ServerConnection: ChannelInboundHandler {
     case .send(let message):
       writer.write(message, term: peer?.term ?? .zero, to: context)
     case .recent(let first, let maxBytes):
-      let batch = source.recent(from: first, maxBytes: maxBytes)
+      var batch = source.recent(from: first, maxBytes: maxBytes)
+      if packs { batch = batch.map { packer.pack($0) } }
       peer?.recent(batch, at: now)
     case .summarize:
       ask(logReads) {
@@ -209,8 +215,14 @@ final class ServerConnection: ChannelInboundHandler {
         $0.peer?.summarized(log: $1.0, databases: $1.1)
       }
     case .readLog(let first, let maxBytes):
+      let packs = self.packs
       ask(logReads) {
-        Result { () throws(StoreError) in try source.read(from: first, maxBytes: maxBytes) }
+        Result { () throws(StoreError) in
+          let batch = try source.read(from: first, maxBytes: maxBytes)
+          guard packs else { return batch }
+          var packer = LogPacker()
+          return packer.pack(batch)
+        }
       } then: {
         $0.peer?.read($1, at: $0.now)
       }
