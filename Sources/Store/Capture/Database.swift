@@ -37,6 +37,8 @@ package final class Database: Sendable {
   let isFollowed = Atomic(false)
   /// Whether one has been opened since the last look: it may be another file.
   let logWasOpened = Atomic(false)
+  /// Whether this node has ceased to be the primary while clients may have been writing it.
+  let isLeaving = Atomic(false)
   /// Held while the persistent state is written.
   let flushing = Mutex(())
   private let publication: Mutex<Published>

@@ -13,6 +13,12 @@ package final class Log: Sendable {
     var last: EntryID
     var terms: [TermStart]
     var recent = RecentEntries()
+    /// The lowest term under which anything is taken in.
+    var minTerm = Term.zero
+    /// Whether this node appends entries of its own: not once it has ceased to be the primary.
+    var isWriter = true
+    /// Whether the lease that this node writes under still holds; asked for each entry of its own.
+    var mayWrite: @Sendable () -> Bool = { true }
     /// Set after a write that may have left part of an entry behind; nothing more is appended.
     var failed: StoreError?
     /// Whether zeros may be written ahead of the entries.
@@ -118,6 +124,11 @@ package final class Log: Sendable {
         if let failed = state.failed { throw failed }
         if let term {
           precondition(term > state.last.term, "a term must be above the one before")
+          guard term >= state.minTerm else { throw outOfOffice() }
+        } else {
+          guard state.isWriter, state.last.term >= state.minTerm, state.mayWrite() else {
+            throw outOfOffice()
+          }
         }
         let id = EntryID(term: term ?? state.last.term, index: state.last.index.next)
         try rotateIfFull(&state)
@@ -128,6 +139,7 @@ package final class Log: Sendable {
           state.recent.removeLast()
           throw error
         }
+        if term != nil { state.isWriter = true }
         return .success((id.index, Array(state.subscribers.values)))
       } catch { return .failure(error) }
     }
@@ -169,9 +181,11 @@ package final class Log: Sendable {
 
   /// Appends entries of a primary, after checking that they continue this log.
   ///
+  /// - Parameter term: that of the primary, which may be later than any entry's; nil where only one node
+  ///   can be the primary.
   /// - Throws: with nothing appended when an entry is damaged or does not follow; when the disk
   ///   refuses, `last` tells how far it came.
-  package func append(_ batch: LogBatch) throws(StoreError) {
+  package func append(_ batch: LogBatch, under term: Term? = nil) throws(StoreError) {
     var previous = last
     var entries: [(id: EntryID, bytes: ArraySlice<UInt8>)] = []
     var remaining = batch.bytes[...]
@@ -195,6 +209,7 @@ package final class Log: Sendable {
       let result: Result<[@Sendable () -> Void], StoreError> = state.withLock { state in
         do throws(StoreError) {
           if let failed = state.failed { throw failed }
+          if let term, term < state.minTerm { throw outOfOffice() }
           guard id.index == state.last.index.next, id.term >= state.last.term else {
             throw doesNotFollow(id, state.last)
           }

@@ -133,7 +133,9 @@ final class DatabaseApplier: Sendable {
         // Something may have come between the look and the stop.
         return wake()
       }
-      guard !store.context.isStopping.withLock({ $0 }), !engine.needsRepair(name) else {
+      guard !store.context.isStopping.withLock({ $0 }), !engine.needsRepair(name),
+        !engine.isEntering(name)
+      else {
         return stop()
       }
       switch attempt(index) {

@@ -21,6 +21,13 @@ package final class ReplicaEngine: ReplicationSink {
     var stages: [String: (first: LogIndex, commit: LogIndex?)] = [:]
     var subscribers: [UInt64: @Sendable () -> Void] = [:]
     var nextSubscriber: UInt64 = 0
+    /// Databases that clients were writing when this node ceased to be the primary, and which the daemon
+    /// has not taken over yet.
+    var entering: Set<String> = []
+    /// This node follows no primary any more.
+    var hasEnded = false
+    /// The term of the primary that is followed; nil where only one node can be it.
+    var term: Term?
     /// Whether a sync of the log is about to begin that will cover whatever has come until then.
     var isSyncDue = false
   }
@@ -28,6 +35,7 @@ package final class ReplicaEngine: ReplicationSink {
   /// How long entries wait for their sync.
   private static let syncMilliseconds = 50
   private let syncing = DispatchQueue(label: "halite.replica.sync")
+  let entering = DispatchQueue(label: "halite.replica.entering")
 
   let store: Store
   let state = Mutex(State())
@@ -55,7 +63,8 @@ package final class ReplicaEngine: ReplicationSink {
   package func append(_ batch: LogBatch) throws(StoreError) {
     let before = log.last.index
     var failure: StoreError?
-    do throws(StoreError) { try log.append(batch) } catch { failure = error }
+    let term = state.withLock { $0.term }
+    do throws(StoreError) { try log.append(batch, under: term) } catch { failure = error }
     // Also after an error: what has come into the log is to be applied.
     let last = log.last.index
     enqueue(batch, after: before, through: last)
@@ -154,7 +163,9 @@ package final class ReplicaEngine: ReplicationSink {
 
   // MARK: Repair
 
-  package func databasesToRepair() -> [String] { state.withLock { $0.repairs.sorted() } }
+  package func databasesToRepair() -> [String] {
+    state.withLock { $0.repairs.subtracting($0.entering).sorted() }
+  }
 
   func needsRepair(_ name: String) -> Bool { state.withLock { $0.repairs.contains(name) } }
 

@@ -79,7 +79,7 @@ extension Store {
     let ends =
       offset == 0 && bytes.count >= RollbackJournal.headerBytes
       && bytes.prefix(RollbackJournal.headerBytes).allSatisfy { $0 == 0 }
-    guard ends, role == .primary else {
+    guard ends, endsTransactions(file.name) else {
       return done(
         StoreError.catching { () throws(StoreError) in
           if role == .primary {

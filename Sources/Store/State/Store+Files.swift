@@ -19,11 +19,11 @@ extension Store {
         try disk.open(path, [.write]).truncate(to: size)
       }
     }
-    if role != .primary, name.role != .sharedMemory, isReplicated(name.database) {
+    if name.role != .sharedMemory, refusesChanges(of: name) {
       return done(readOnly(name.database))
     }
     switch name.role {
-    case .journal where size == 0 && role == .primary:
+    case .journal where size == 0 && endsTransactions(name):
       endJournal(name, target, done: done, operation: cut)
     case .wal:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in
@@ -107,10 +107,9 @@ extension Store {
   package func remove(_ name: FileName, done: @escaping MountCompletion) {
     let path = context.tree + "/" + name.path
     let disk = context.disk
-    let isOurs = isReplicated(name.database)
-    if role != .primary, isOurs { return done(readOnly(name.database)) }
+    if refusesChanges(of: name) { return done(readOnly(name.database)) }
     switch name.role {
-    case .journal where role == .primary:
+    case .journal where endsTransactions(name):
       endJournal(name, nil, done: done) { () throws(StoreError) in try disk.remove(path) }
     case .wal where database(name.database) != nil:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in

@@ -113,14 +113,18 @@ extension Store {
     log.close()
   }
 
-  /// This node is the primary from now on, in this term.
+  /// This node is the primary from now on, in this term. Clients may have databases open.
   ///
-  /// - Precondition: `term` is above that of the log's last entry.
+  /// - Precondition: `term` is above that of the log's last entry, and all entries have been applied.
   package func becomePrimary(_ term: Term) throws(StoreError) {
     try log.begin(term)
     try log.syncAndWait(through: log.last.index)
+    let hasFollowed = role == .replica
+    if hasFollowed { stopFollowing() }
     state.withLock { $0.role = .primary }
-    try takeUpLogs()
+    for database in allDatabases { admitWriters(of: database) }
+    // Those of a replica are the daemon's, and clients may have them open.
+    if !hasFollowed { try takeUpLogs() }
     for database in allDatabases where database.state.withLock({ $0.strayed }) {
       try captureStrayed(database)
     }

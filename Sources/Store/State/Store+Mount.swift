@@ -41,6 +41,8 @@ extension Store: MountBackend {
     guard role != .primary else { return }
     switch name.role {
     case .main, .wal:
+      // For when this node is the primary; what a writer needs besides is refused.
+      if configuration.changesRoles, !options.contains(.truncate) { return }
       if isReplicated(name.database) { throw readOnly(name.database) }
     case .journal:
       // SQLite opens a database and creates its journal only at the first write. This errno makes it

@@ -5,6 +5,7 @@ import Synchronization
 extension Store {
   /// Listens to the locks that a writer gives up when its transaction is over.
   func watch(_ database: Database) {
+    if role != .primary { refuseWriters(of: database) }
     database.sharedMemoryLocks.setObserver(ranges: [WALLock.write]) {
       [weak self, weak database]
       _,

@@ -50,6 +50,8 @@ package final class Store: Sendable {
   /// Whether clients may write their write-ahead logs by themselves while this node is the primary: only
   /// where those who outlive the node can be stopped.
   package let followsLogs: Bool
+  /// Who is about to begin a transaction while the lease is handed over.
+  let paused = PausedWriters()
   /// For what may wait: fsyncs, large transactions, comparisons of whole databases.
   let workers = Workers()
 

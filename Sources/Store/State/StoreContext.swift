@@ -66,6 +66,8 @@ package struct StoreConfiguration: Sendable {
   /// Whether clients may write their write-ahead logs by themselves while this node is the primary, see
   /// `Database.captureWritten`. Off where the kernel cannot pass files through.
   package var followsLogs = false
+  /// Whether this node can become the primary, or cease to be it, while it runs.
+  package var changesRoles = false
   /// Names the time since the machine was started, where this node alone writes the databases of its data
   /// directory; nil anywhere else.
   ///

@@ -1,0 +1,34 @@
+import Synchronization
+
+// Who may append: entries of this node's own only while it is the primary and its lease holds, entries of another
+// only while no later term is known here (Ongaro's dissertation, sections 3.3 and 6.4.1).
+
+extension Log {
+  /// Takes nothing any more from a primary of a lower term, also not from this node.
+  ///
+  /// - Returns: the last entry; whatever comes behind it is of this term or a later one.
+  @discardableResult
+  package func fence(_ term: Term) -> EntryID {
+    state.withLock { state in
+      state.minTerm = max(state.minTerm, term)
+      return state.last
+    }
+  }
+
+  /// This node appends nothing of its own until it begins another term.
+  package func stopWriting() { state.withLock { $0.isWriter = false } }
+
+  /// Says how to ask whether this node may append entries of its own; `body` must be quick.
+  package func setLease(_ body: @escaping @Sendable () -> Bool) {
+    state.withLock { $0.mayWrite = body }
+  }
+
+  /// Why an entry is not taken.
+  func outOfOffice() -> StoreError {
+    StoreError(
+      .readOnly,
+      "this node is not the primary any more, or cannot be sure that it is; write on the node that the "
+        + "file .primary names"
+    )
+  }
+}

@@ -1,0 +1,71 @@
+import LTX
+import Synchronization
+
+// A primary that hands its lease over lets nobody begin a transaction meanwhile. Whoever would is kept waiting,
+// and goes on when it is known who is the primary: here, or with an error if that is another node.
+
+/// Writers who wait until a hand-over has ended.
+final class PausedWriters: Sendable {
+  private struct State {
+    var isPaused = false
+    var waiting: [@Sendable () -> Void] = []
+  }
+  private let state = Mutex(State())
+
+  var isWaitedFor: Bool { state.withLock { !$0.waiting.isEmpty } }
+
+  func pause() { state.withLock { $0.isPaused = true } }
+
+  /// Calls `body` once writers may go on: at once where they may.
+  func wait(_ body: @escaping @Sendable () -> Void) {
+    let isPaused = state.withLock { state in
+      if state.isPaused { state.waiting.append(body) }
+      return state.isPaused
+    }
+    if !isPaused { body() }
+  }
+
+  func resume() {
+    let waiting = state.withLock { state in
+      defer { state = State() }
+      return state.waiting
+    }
+    for body in waiting { body() }
+  }
+}
+
+extension Store {
+  /// Keeps whoever is about to begin a transaction waiting until `resumeWriters`.
+  package func pauseWriters() {
+    paused.pause()
+    for database in allDatabases { pauseWriters(of: database) }
+  }
+
+  private func pauseWriters(of database: Database) {
+    let wait: @Sendable (StoreError) -> LockGuard = { [weak self, weak database] refusal in
+      { answer in
+        guard let self, let database else { return answer(nil) }
+        self.paused.wait { answer(self.role == .primary ? nil : refusal) }
+        withExtendedLifetime(database) {}
+      }
+    }
+    database.sharedMemoryLocks.setGuard(range: WALLock.write, wait(Self.walRefusal))
+    database.mainLocks.setGuard(range: MainLock.reserved, wait(Self.mainRefusal))
+  }
+
+  /// Whether no client is in the midst of a transaction.
+  package var isQuiet: Bool {
+    allDatabases.allSatisfy { database in
+      !database.sharedMemoryLocks.isLocked(WALLock.write)
+        && !database.mainLocks.isLocked(LockRange(0, .max), .write)
+    }
+  }
+
+  /// Lets those go on who wait.
+  package func resumeWriters() {
+    if role == .primary {
+      for database in allDatabases { admitWriters(of: database) }
+    }
+    paused.resume()
+  }
+}

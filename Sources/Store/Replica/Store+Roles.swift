@@ -1,0 +1,214 @@
+import Glibc
+import LTX
+import Logging
+import Synchronization
+
+// A node whose role changes while clients have databases open.
+//
+// From primary to replica: at once nothing more is committed, since the log refuses it. Clients in the midst of a
+// transaction see the error and roll back, by which they give up their locks; only then does the daemon take
+// the database over (`takeOver`), and entries are applied to it. From replica to primary: everything in the log
+// is applied first; then the daemon lets go of its locks, and clients go on with the descriptors they have.
+//
+// So that they can, clients may open databases for writing on any node whose role can change. What they do on a
+// replica is refused where a transaction begins: the locks of a writer of the write-ahead log and of whoever is
+// about to write the main file, and the creation of a journal.
+
+extension Store {
+  /// How long after the end of its time as primary a node takes databases over, in milliseconds: until
+  /// then the kernel may believe what it was told of their files (`stability`).
+  static let settlingMilliseconds = 60
+  /// How often a database that a client is still writing is looked at, in milliseconds.
+  static let takeOverMilliseconds = 20
+
+  /// Commits nothing any more. Cheap; reads go on, and transactions that are under way are refused.
+  package func stepDown() {
+    log.stopWriting()
+    state.withLock { $0.role = .undecided }
+    for database in allDatabases {
+      database.isLeaving.store(true, ordering: .releasing)
+      refuseWriters(of: database)
+    }
+  }
+
+  /// Follows a primary from now on, while clients may have databases open.
+  ///
+  /// - Parameter engine: made after `stepDown`.
+  package func follow(_ engine: ReplicaEngine) {
+    state.withLock { $0.role = .replica }
+    engine.takeOver(allDatabases)
+  }
+
+  /// Ends following a primary: every entry of the log must have been applied.
+  func stopFollowing() {
+    let engine = state.withLock { state -> ReplicaEngine? in
+      defer { state.engine = nil }
+      return state.engine
+    }
+    engine?.end()
+    for database in allDatabases {
+      // Not while a snapshot reader or the scrub is at work under the same locks.
+      database.reading.withLock { _ in database.releaseDaemonLocks() }
+    }
+  }
+
+  /// Lets nobody begin to write a database.
+  func refuseWriters(of database: Database) {
+    guard configuration.changesRoles else { return }
+    database.sharedMemoryLocks.setGuard(range: WALLock.writers) { $0(Self.walRefusal) }
+    database.mainLocks.setGuard(range: MainLock.pending) { $0(Self.mainRefusal) }
+  }
+
+  func admitWriters(of database: Database) {
+    database.isLeaving.store(false, ordering: .releasing)
+    database.sharedMemoryLocks.setGuard(range: WALLock.writers, nil)
+    database.mainLocks.setGuard(range: MainLock.pending, nil)
+  }
+
+  /// SQLite makes SQLITE_BUSY of whatever error a lock of the write-ahead log ends with.
+  static let walRefusal = StoreError(.system(EAGAIN), "this node is not the primary")
+  /// SQLITE_PERM, for whom no journal stopped that could not be created.
+  static let mainRefusal = StoreError(.system(EPERM), "this node is not the primary")
+
+  /// Whether a file is to be left as it is, since this node is not the primary: all that belongs to a database
+  /// except what a client has to do to undo a transaction that it began before.
+  func refusesChanges(of name: FileName) -> Bool {
+    role != .primary && isReplicated(name.database) && !isUndone(name)
+  }
+
+  /// Whether the end of a journal is the end of a transaction.
+  func endsTransactions(_ name: FileName) -> Bool { role == .primary || isUndone(name) }
+
+  private func isUndone(_ name: FileName) -> Bool {
+    guard name.role == .main || name.role == .journal, let database = database(name.database)
+    else { return false }
+    return database.isLeaving.load(ordering: .acquiring)
+      && database.mainLocks.isLocked(LockRange(0, .max), .write)
+  }
+}
+
+extension WALLock {
+  /// What writers, checkpointers and whoever recovers the index take.
+  static let writers = LockRange(write.start, recover.end)
+}
+
+/// What has come of an attempt to take a database over.
+enum TakeOver {
+  case done
+  /// A client is in the midst of something.
+  case later
+  /// The files are not what the log says.
+  case differs
+}
+
+extension Database {
+  /// Makes the daemon the one writer of a database that clients may have open.
+  func takeOver() throws(StoreError) -> TakeOver {
+    if mainLocks.tryLock(.write, MainLock.pending) {
+      if mainLocks.tryLock(.write, MainLock.shared) {
+        defer { unlockExclusive() }
+        return try takeOverAlone()
+      }
+      mainLocks.unlock(owner: .daemon, range: MainLock.pending)
+    }
+    if try isSharedInWALMode() { return try takeOverShared() }
+    // Readers of a database with a rollback journal; each transaction takes the locks it needs.
+    guard !mainLocks.isLocked(LockRange(0, .max), .write) else { return .later }
+    return try agrees() ? .done : .differs
+  }
+
+  /// Whether those who have it open use a write-ahead log.
+  private func isSharedInWALMode() throws(StoreError) -> Bool {
+    guard try context.disk.information(path("-shm")) != nil else { return false }
+    return try state.withLock { state throws(StoreError) in
+      try DatabaseHeader.read(try mainFile(&state))?.readVersion == 2
+    }
+  }
+
+  /// Nobody else has it open, or at least nobody reads.
+  private func takeOverAlone() throws(StoreError) -> TakeOver {
+    try context.log.syncAndWait(through: context.log.last.index)
+    return try state.withLock { state throws(StoreError) in
+      guard state.failed == nil else { return .differs }
+      if let file = try context.disk.openIfPresent(path("-journal")),
+        var journal = try RollbackJournal(file)
+      {
+        try journal.playBack(into: try mainFile(&state))
+        state.known = nil
+        state.isDoubted = true
+      }
+      try removeJournal()
+      try checkpointAlone(in: &state)
+      state.index = nil
+      state.wal.forget()
+      state.walFile = nil
+      let isSame = try isIntact(&state)
+      try enterWALModeIfSaid(in: &state)
+      return isSame ? .done : .differs
+    }
+  }
+
+  /// Clients read it by a write-ahead log.
+  private func takeOverShared() throws(StoreError) -> TakeOver {
+    guard !isKeptByOne, sharedMemoryLocks.tryLock(.write, WALLock.write) else { return .later }
+    var isDone = false
+    defer { if !isDone { sharedMemoryLocks.releaseAll(owner: .daemon) } }
+    guard sharedMemoryLocks.tryLock(.read, WALLock.deadManSwitch),
+      mainLocks.tryLock(.read, MainLock.shared)
+    else { return .later }
+    let seen = try context.disk.open(sharedMemoryPath, [.write])
+    let fresh = WALIndex(memory: try SharedMemory(seen))
+    let result = try state.withLock { state throws(StoreError) -> TakeOver in
+      guard state.failed == nil, let size = state.pageSize else { return .differs }
+      let index = state.index ?? fresh
+      state.index = index
+      let file = try context.disk.open(path("-wal"), [.write])
+      guard let header = state.wal.header else {
+        // A log in which nothing has been written yet.
+        guard index.frames == 0 else { return .differs }
+        let wal = WALHeader(
+          pageSize: size,
+          sequence: 0,
+          salt1: context.random(),
+          salt2: context.random()
+        )
+        try beginWAL(wal, file, index, in: &state)
+        state.walFile = file
+        return .done
+      }
+      state.walFile = file
+      // Frames of a transaction that was refused are written over.
+      state.wal.adopt(header, end: state.wal.captured, sum: state.wal.lastSum)
+      guard agrees(state, index) else { return .differs }
+      // No client would set it for what is applied.
+      markForReaders(index)
+      return .done
+    }
+    isDone = true
+    return result
+  }
+
+  private func agrees() throws(StoreError) -> Bool {
+    try state.withLock { state throws(StoreError) in
+      guard state.failed == nil else { return false }
+      return try isIntact(&state)
+    }
+  }
+
+  /// Whether the main file, of a database without a write-ahead log, is what the log says.
+  private func isIntact(_ state: inout DatabaseState) throws(StoreError) -> Bool {
+    guard let size = state.pageSize, state.pages > 0, let checksums = state.checksums else {
+      return true
+    }
+    let main = try mainFile(&state)
+    let now = try main.known()
+    if state.known == now, !state.uncompared, !state.isDoubted, !state.isReplaced { return true }
+    guard try main.checksums(size, pages: Int(state.pages)).total == checksums.total,
+      now.information.size == Int64(state.pages) * Int64(size.bytes)
+    else { return false }
+    state.known = now
+    state.uncompared = false
+    state.isDoubted = false
+    return true
+  }
+}
