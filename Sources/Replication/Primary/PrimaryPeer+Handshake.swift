@@ -93,7 +93,7 @@ extension PrimaryPeer {
         close(ReplicationError(.closed, "The replica refused this node: \(refusal.text)"))
       }
     case .hello, .welcome, .entries, .snapshotBegin, .snapshotPages, .snapshotEnd,
-      .snapshotFailure:
+      .snapshotFailure, .peerHello, .peerWelcome, .peerMessage:
       violation("A replica must not send a message of type \(message.kind).")
     }
   }
