@@ -20,6 +20,8 @@ package enum RefusalReason: UInt16, CaseIterable, Sendable {
   /// The certificate is not meant for this side of a connection.
   case wrongPurpose = 15
   case other = 16
+  /// A node that takes no part in the election wants to.
+  case notVoter = 17
 
   package var label: String {
     switch self {
@@ -39,6 +41,7 @@ package enum RefusalReason: UInt16, CaseIterable, Sendable {
     case .tooManyConnections: "too_many_connections"
     case .wrongPurpose: "wrong_purpose"
     case .other: "other"
+    case .notVoter: "not_voter"
     }
   }
 }

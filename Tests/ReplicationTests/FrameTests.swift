@@ -44,6 +44,9 @@ import Testing
       case (.snapshotFailure(let i, let a), .snapshotFailure(let j, let b)):
         #expect(i == j && a == b)
       case (.goodbye(let a), .goodbye(let b)): #expect(a == b)
+      case (.peerHello(let a), .peerHello(let b)): #expect(a == b)
+      case (.peerWelcome(let a), .peerWelcome(let b)): #expect(a == b)
+      case (.peerMessage(let a), .peerMessage(let b)): #expect(a == b)
       default: Issue.record("\(message.kind) changed its kind")
       }
     }
@@ -162,6 +165,23 @@ import Testing
           payload: Array(heartbeat[Frame.headerSize...])
         )
       )
+    }
+  }
+
+  @Test func aVotersMessageIsBounded() throws {
+    let type = Message.Kind.peerMessage.rawValue
+    let longest = [UInt8](repeating: 7, count: WireLimit.peerMessage)
+    guard
+      case .peerMessage(let bytes)? = try decode(
+        Samples.sealed(type: type, term: 0, payload: longest)
+      )?.message
+    else {
+      Issue.record("not a voter's message")
+      return
+    }
+    #expect(bytes == longest)
+    #expect(throws: ReplicationError.self) {
+      try decode(Samples.sealed(type: type, term: 0, payload: longest + [7]))
     }
   }
 

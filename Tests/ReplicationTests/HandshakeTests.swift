@@ -66,6 +66,27 @@ import Testing
     #expect(reason(&primary, .hello(hello())) == .notPrimary)
   }
 
+  @Test func aNodeWithoutAClusterRefusesReplicasAndNamesThePrimary() {
+    var node = PrimaryPeer(
+      local: PrimaryPeer.Local(
+        name: "primary",
+        cluster: nil,
+        term: Term(1),
+        primary: "node3:20203"
+      ),
+      certifiedNames: nil,
+      now: .now
+    )
+    node.receive(Frame(term: .zero, message: .hello(hello())), at: .now)
+    guard case .send(.refusal(let refusal))? = node.next(at: .now) else {
+      Issue.record("no refusal")
+      return
+    }
+    #expect(refusal.reason == .notPrimary)
+    #expect(refusal.text == "This node is not the primary. The primary is at node3:20203.")
+    #expect(end(&node)?.code == .refused(.notPrimary))
+  }
+
   @Test func aVersionOfTheFutureIsRefused() {
     var hello = hello()
     hello.versions = 2...9

@@ -107,6 +107,9 @@ enum Samples {
     ),
     .snapshotFailure(7, SnapshotFailure(reason: .notFound, text: "no such database")),
     .goodbye(Goodbye(reason: .stopping, text: "the node stops")),
+    .peerHello(PeerHello(cluster: cluster, name: "node2")),
+    .peerWelcome(PeerWelcome(version: 1, features: [], cluster: nil, name: "node1")),
+    .peerMessage(Array("vote for me".utf8)),
   ]
 
   static func bytes(of frame: Frame) -> [UInt8] {

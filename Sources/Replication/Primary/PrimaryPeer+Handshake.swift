@@ -3,37 +3,23 @@ package import Store
 extension PrimaryPeer {
   /// Checks who the peer is before anything about this node's log is said.
   mutating func receive(_ hello: Hello, term: Term) {
-    let supported = ProtocolVersion.supported
-    guard hello.versions.overlaps(supported) else {
-      return refuse(
-        .version,
-        "The replica speaks the protocol versions \(hello.versions), this node \(supported):"
-          + " upgrade the older one."
-      )
+    let introduction = Introduction(
+      part: .replica,
+      versions: hello.versions,
+      cluster: hello.cluster,
+      name: hello.name
+    )
+    if let objection = introduction.objection(
+      of: local.name,
+      in: local.cluster,
+      certifiedNames: certifiedNames
+    ) {
+      return refuse(objection.reason, objection.text)
     }
-    if let certifiedNames, !certifiedNames.contains(hello.name) {
-      return refuse(
-        .wrongName,
-        "The replica calls itself \(hello.name), its certificate is for"
-          + " \(certifiedNames.sorted().joined(separator: ", ")): issue one for its name."
-      )
-    }
-    guard hello.name != local.name else {
-      return refuse(
-        .itself,
-        "The peer has this node's own name, \(local.name): it reached itself, or two nodes share"
-          + " a name."
-      )
-    }
-    if let cluster = hello.cluster, cluster != local.cluster {
-      return refuse(
-        .otherCluster,
-        "The replica belongs to cluster \(cluster), this node to \(local.cluster): to join, it"
-          + " must start with an empty data directory."
-      )
-    }
-    guard let ownTerm = local.term else {
-      return refuse(.notPrimary, "This node is not the primary.")
+    // A node without a cluster has nothing that a replica could follow.
+    guard let ownTerm = local.term, let cluster = local.cluster else {
+      let hint = local.primary.map { " The primary is at \($0)." } ?? ""
+      return refuse(.notPrimary, "This node is not the primary.\(hint)")
     }
     guard term <= ownTerm else {
       outbox.append(.higherTerm(term))
@@ -42,13 +28,13 @@ extension PrimaryPeer {
         "The replica has seen term \(term); this primary is of term \(ownTerm)."
       )
     }
-    phase = .summarizing(hello)
+    phase = .summarizing(hello, cluster)
     outbox.append(.summarize)
   }
 
   /// What this node's log and databases are; the databases were listed after the log was read.
   package mutating func summarized(log: LogSummary, databases: [DatabaseSummary]) {
-    guard case .summarizing(let hello) = phase else { return }
+    guard case .summarizing(let hello, let cluster) = phase else { return }
     let size = databases.reduce(0) { $0 + DatabaseSummary.smallestSize + $1.name.utf8.count }
     guard databases.count <= WireLimit.databases, size <= Frame.maxPayload / 2 else {
       return say(
@@ -67,7 +53,7 @@ extension PrimaryPeer {
           Welcome(
             version: highest,
             features: features,
-            cluster: local.cluster,
+            cluster: cluster,
             name: local.name,
             log: log,
             databases: databases,
@@ -93,7 +79,7 @@ extension PrimaryPeer {
         close(ReplicationError(.closed, "The replica refused this node: \(refusal.text)"))
       }
     case .hello, .welcome, .entries, .snapshotBegin, .snapshotPages, .snapshotEnd,
-      .snapshotFailure:
+      .snapshotFailure, .peerHello, .peerWelcome, .peerMessage:
       violation("A replica must not send a message of type \(message.kind).")
     }
   }

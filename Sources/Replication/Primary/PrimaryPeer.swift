@@ -27,21 +27,26 @@ package struct PrimaryPeer: Sendable {
   /// What this node says about itself.
   package struct Local: Hashable, Sendable {
     package var name: String
-    package var cluster: ClusterID
+    /// Nil before this node has joined a cluster; then it is not the primary either.
+    package var cluster: ClusterID?
     /// Nil when this node is not the primary.
     package var term: Term?
+    /// Where the primary is, as "host:port", for a replica that asks the wrong node; nil when unknown.
+    package var primary: String?
     /// What this node is willing to use.
     package var features: Features
 
     package init(
       name: String,
-      cluster: ClusterID,
+      cluster: ClusterID?,
       term: Term?,
+      primary: String? = nil,
       features: Features = .supported
     ) {
       self.name = name
       self.cluster = cluster
       self.term = term
+      self.primary = primary
       self.features = features
     }
   }
@@ -72,7 +77,7 @@ package struct PrimaryPeer: Sendable {
 
   enum Phase: Sendable {
     case awaitingHello
-    case summarizing(Hello)
+    case summarizing(Hello, ClusterID)
     case streaming
     case closed
   }
@@ -188,7 +193,11 @@ package struct PrimaryPeer: Sendable {
   /// This node ends the session.
   package mutating func stop(_ reason: Goodbye.Reason) {
     let text =
-      reason == .replaced ? "A newer connection of this node took over." : "The node stops."
+      switch reason {
+      case .replaced: "A newer connection of this node took over."
+      case .newTerm: "This node's term changed."
+      case .stopping, .behind, .violation, .failure: "The node stops."
+      }
     if isStreaming {
       say(reason, text, code: .closed)
     } else {

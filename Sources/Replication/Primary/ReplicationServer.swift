@@ -5,15 +5,23 @@ import NIOSSL
 package import Store
 import Synchronization
 
-/// The primary's side: listens, and serves each replica that is admitted.
+/// The listening side: serves each replica that is admitted while this node is the primary, and takes
+/// the messages of other voters whether it is or not.
 ///
-/// A service: `run` ends when its task is cancelled, after a goodbye to all replicas.
+/// A service: `run` ends when its task is cancelled, after a goodbye to all peers.
 package final class ReplicationServer: Sendable {
   package struct Configuration: Sendable {
     package var address: NetworkAddress
     package var security: TransportSecurity
     package var nodeName: String
-    package var cluster: ClusterID
+    /// This node's cluster; nil before it has joined one, which may be while it listens. Cheap: asked
+    /// at every tick.
+    package var cluster: @Sendable () -> ClusterID?
+    /// What voters say to this node; nil to refuse them.
+    package var peers: PeerAcceptance?
+    /// Where the primary is, as "host:port": told to replicas that ask this node when it is not; nil
+    /// when unknown. Must not block.
+    package var primary: @Sendable () -> String? = { nil }
     package var timing = SessionTiming()
     package var peerLimits = PrimaryPeer.Limits()
     /// Connections at a time, admitted or not.
@@ -29,6 +37,15 @@ package final class ReplicationServer: Sendable {
       security: TransportSecurity,
       nodeName: String,
       cluster: ClusterID
+    ) {
+      self.init(address: address, security: security, nodeName: nodeName) { cluster }
+    }
+
+    package init(
+      address: NetworkAddress,
+      security: TransportSecurity,
+      nodeName: String,
+      cluster: @escaping @Sendable () -> ClusterID?
     ) {
       self.address = address
       self.security = security
@@ -56,7 +73,8 @@ package final class ReplicationServer: Sendable {
   }
   private struct Connection {
     var channel: any Channel
-    var stop: @Sendable () -> Void
+    /// Ends the connection, or leaves it alone unless it is a replica's; whether it was ended.
+    var stop: @Sendable (Goodbye.Reason, _ replicasOnly: Bool) -> EventLoopFuture<Bool>
   }
   private let state = Mutex(State())
 
@@ -80,6 +98,7 @@ package final class ReplicationServer: Sendable {
       metrics: metrics,
       refusals: RefusalLog(logger: logger, metrics: metrics),
       registry: PeerRegistry(),
+      voters: AcceptedVoters(),
       pool: pool,
       logger: logger
     )
@@ -99,7 +118,7 @@ package final class ReplicationServer: Sendable {
     let channel = try await bind()
     state.withLock { $0.listener = channel }
     let port = channel.localAddress?.port ?? context.configuration.address.port
-    context.logger.info("Listening for replicas", metadata: ["port": "\(port)"])
+    context.logger.info("Listening for other nodes", metadata: ["port": "\(port)"])
     return port
   }
 
@@ -111,7 +130,15 @@ package final class ReplicationServer: Sendable {
     } onCancel: {
       listener.close(promise: nil)
     }
-    await sayGoodbye()
+    await end(.stopping, replicasOnly: false)
+  }
+
+  /// Says goodbye to all replicas, and to no voters: this node is not the primary any more.
+  ///
+  /// Returns when their connections are closed, after two seconds at most. Replicas that come back
+  /// are refused by what `term` says, which must be nil or another one by now.
+  package func closeReplicas(_ reason: Goodbye.Reason = .newTerm) async {
+    await end(reason, replicasOnly: true)
   }
 
   private func bind() async throws -> any Channel {
@@ -185,8 +212,12 @@ package final class ReplicationServer: Sendable {
     let loop = channel.eventLoop
     let isAccepted = state.withLock { state in
       guard state.connections.count < context.configuration.maxConnections else { return false }
-      state.connections[id] = Connection(channel: channel) {
-        loop.execute { bound.value.stop(.stopping) }
+      state.connections[id] = Connection(channel: channel) { reason, replicasOnly in
+        loop.submit {
+          if replicasOnly { return bound.value.stopReplica(reason) }
+          bound.value.stop(reason)
+          return true
+        }
       }
       return true
     }
@@ -207,13 +238,17 @@ package final class ReplicationServer: Sendable {
     try channel.pipeline.syncOperations.addHandler(connection)
   }
 
-  private func sayGoodbye() async {
+  private func end(_ reason: Goodbye.Reason, replicasOnly: Bool) async {
     let connections = state.withLock { Array($0.connections.values) }
-    for connection in connections { connection.stop() }
+    // All of them begin to end before the first one is waited for.
+    let stops = connections.map { ($0.channel, $0.stop(reason, replicasOnly)) }
+    var channels: [any Channel] = []
+    for (channel, stop) in stops where (try? await stop.get()) == true { channels.append(channel) }
+    let ending = channels
     let loop = group.next()
-    let closed = EventLoopFuture.andAllComplete(connections.map(\.channel.closeFuture), on: loop)
+    let closed = EventLoopFuture.andAllComplete(ending.map(\.closeFuture), on: loop)
     let timeout = loop.scheduleTask(in: Self.goodbyeTime) {
-      for connection in connections { connection.channel.close(mode: .all, promise: nil) }
+      for channel in ending { channel.close(mode: .all, promise: nil) }
     }
     try? await closed.get()
     timeout.cancel()

@@ -3,30 +3,33 @@ import NIOCore
 import NIOSSL
 import Store
 
-/// The shell of `PrimaryPeer`: one accepted connection, on its event loop.
-final class ServerConnection: ChannelInboundHandler {
+/// One accepted connection, on its event loop: the shell of `PrimaryPeer`, until the peer's first word
+/// tells that it is a voter and not a replica. Then a `PeerConnection` takes its place.
+final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
   /// How often time is looked at, as a part of the heartbeat's interval.
   private static let ticksPerHeartbeat = 5
 
-  private let server: ServerContext
+  let server: ServerContext
   private let gate: PreAuthenticationGate
   /// Nil without TLS.
   private let verdict: PeerVerdict?
   private let loop: any EventLoop
   private let started: ContinuousClock.Instant
   private let logReads: BlockingQueue
-  private let snapshotReads: BlockingQueue
+  let snapshotReads: BlockingQueue
 
   private var context: ChannelHandlerContext?
   private var address: SocketAddress?
   private var decoder = FrameDecoder(maxPayload: Frame.maxHelloPayload)
   private let writer: FrameWriter
-  /// Nil until TLS knows who the peer is.
-  private var peer: PrimaryPeer?
-  private var snapshot: (id: UInt32, source: any SnapshotSource)?
+  /// Nil until the peer has said its hello.
+  var peer: PrimaryPeer?
+  /// What has taken this handler's place.
+  private var voter: PeerConnection?
+  var snapshot: (id: UInt32, source: any SnapshotSource)?
   private var ticks: RepeatedTask?
   private var appends: SubscriptionToken?
   private var packer = LogPacker()
@@ -77,11 +80,14 @@ final class ServerConnection: ChannelInboundHandler {
     let bytes = unwrapInboundIn(data)
     server.metrics.count { $0.bytesReceived += bytes.readableBytes }
     let now = now
-    if peer == nil { identify(at: now) }
     peer?.heard(at: now)
     decoder.append(bytes)
     do throws(ReplicationError) {
       while !isClosing, let frame = try decoder.next() {
+        if peer == nil {
+          if case .peerHello = frame.message { return handOver(frame, context) }
+          identify()
+        }
         server.metrics.received(frame.message)
         peer?.receive(frame, at: now)
         pump()
@@ -126,26 +132,53 @@ final class ServerConnection: ChannelInboundHandler {
 
   // MARK: Inputs of the machine
 
-  private func identify(at now: ContinuousClock.Instant) {
-    var names: Set<String>?
-    if let verdict {
-      // Without a good verdict TLS gives no bytes; without names no hello is accepted.
-      names = (try? verdict.result?.get())?.names ?? []
-    }
+  /// The names in the peer's certificate; nil without TLS.
+  private var certifiedNames: Set<String>? {
+    guard let verdict else { return nil }
+    // Without a good verdict TLS gives no bytes; without names no hello is accepted.
+    return (try? verdict.result?.get())?.names ?? []
+  }
+
+  private func identify() {
     let configuration = server.configuration
     peer = PrimaryPeer(
       local: PrimaryPeer.Local(
         name: configuration.nodeName,
-        cluster: configuration.cluster,
+        cluster: configuration.cluster(),
         term: server.term(),
+        primary: configuration.primary(),
         features: configuration.features
       ),
-      certifiedNames: names,
+      certifiedNames: certifiedNames,
       timing: configuration.timing,
       limits: configuration.peerLimits,
       now: started
     )
     peer?.isWritable = context?.channel.isWritable ?? false
+  }
+
+  /// Leaves the channel to a handler for voters.
+  private func handOver(_ hello: Frame, _ context: ChannelHandlerContext) {
+    let connection = PeerConnection(
+      accepting: server,
+      from: address,
+      through: gate,
+      certifiedNames: certifiedNames,
+      decoder: decoder,
+      started: started,
+      loop: loop
+    )
+    do {
+      try context.pipeline.syncOperations.addHandler(connection, position: .after(self))
+    } catch {
+      return end(ReplicationError(.closed, "The connection broke.", cause: error))
+    }
+    voter = connection
+    isClosing = true
+    ticks?.cancel()
+    ticks = nil
+    context.pipeline.syncOperations.removeHandler(self, promise: nil)
+    connection.takeOver(with: hello)
   }
 
   private func tick() {
@@ -174,9 +207,17 @@ final class ServerConnection: ChannelInboundHandler {
 
   /// Ends the session from the server's side.
   func stop(_ reason: Goodbye.Reason) {
+    if let voter { return voter.stop(reason) }
     if peer == nil { return end(ReplicationError(.closed, "The node stops.")) }
     peer?.stop(reason)
     pump()
+  }
+
+  /// Ends the session of a replica; false when the peer is none, or has not said yet what it is.
+  func stopReplica(_ reason: Goodbye.Reason) -> Bool {
+    guard peer != nil else { return false }
+    stop(reason)
+    return true
   }
 
   // MARK: Directives
@@ -234,42 +275,8 @@ final class ServerConnection: ChannelInboundHandler {
     }
   }
 
-  private func performSnapshot(_ directive: PrimaryPeer.Directive) {
-    let source = server.source
-    switch directive {
-    case .openSnapshot(let id, let database, let checksums):
-      ask(snapshotReads) {
-        Result { () throws(StoreError) in
-          try source.openSnapshot(of: database, checksums: checksums)
-        }
-      } then: { connection, result in
-        if case .success(let opened) = result { connection.snapshot = (id, opened) }
-        connection.peer?.opened(id, result.map(\.begin))
-      }
-    case .readSnapshot(let id, let maxBytes):
-      guard let reader = snapshot?.source else { return }
-      ask(snapshotReads) {
-        Result { () throws(StoreError) in try reader.next(maxBytes: maxBytes) }
-      } then: {
-        $0.peer?.pages(id, $1)
-      }
-    case .endSnapshot(let id):
-      guard let reader = snapshot?.source else { return }
-      ask(snapshotReads) {
-        Result { () throws(StoreError) in try reader.end() }
-      } then: { connection, result in
-        connection.forgetSnapshot(id)
-        connection.peer?.ended(id, result)
-      }
-    case .dropSnapshot(let id): forgetSnapshot(id)
-    default: break
-    }
-  }
-
-  private func forgetSnapshot(_ id: UInt32) { if snapshot?.id == id { snapshot = nil } }
-
   /// Makes a blocking call, and hands its answer to the machine back on the event loop.
-  private func ask<Answer: Sendable>(
+  func ask<Answer: Sendable>(
     _ queue: BlockingQueue,
     _ call: @escaping @Sendable () -> Answer,
     then: @escaping @Sendable (ServerConnection, Answer) -> Void

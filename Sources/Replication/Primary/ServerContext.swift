@@ -10,6 +10,7 @@ struct ServerContext: Sendable {
   let metrics: ReplicationMetrics
   let refusals: RefusalLog
   let registry: PeerRegistry
+  let voters: AcceptedVoters
   let pool: NIOThreadPool
   let logger: Logger
 }

@@ -75,7 +75,8 @@ extension ReplicaSession {
     case .snapshotPages(let id, let pages): receive(pages, id: id)
     case .snapshotEnd(let id, let end): receive(end, id: id)
     case .snapshotFailure(let id, let failure): receive(failure, id: id, at: now)
-    case .hello, .welcome, .refusal, .goodbye, .acknowledgement, .snapshotRequest:
+    case .hello, .welcome, .refusal, .goodbye, .acknowledgement, .snapshotRequest,
+      .peerHello, .peerWelcome, .peerMessage:
       violation("A primary must not send a message of type \(message.kind) here.")
     }
   }

@@ -1,7 +1,6 @@
 package import Logging
 package import NIOCore
 package import NIOPosix
-import NIOSSL
 package import Store
 import Synchronization
 
@@ -214,32 +213,12 @@ package final class ReplicationClient: Sendable {
     _ session: ReplicaSession,
     _ environment: ReplicaConnection.Environment
   ) throws {
-    var verdict: PeerVerdict?
-    switch configuration.security {
-    case .tls(let credentials):
-      let material = credentials.current
-      let clock = configuration.clock
-      let names = [configuration.primary.host] + [configuration.expectedName].compactMap { $0 }
-      let verifier = PeerVerifier(
-        roots: material.roots,
-        side: .server(names: names),
-        wallClock: { clock.wallClock() / 1_000 }
-      )
-      let box = PeerVerdict()
-      verdict = box
-      try channel.pipeline.syncOperations.addHandler(
-        NIOSSLClientHandler(
-          context: material.client,
-          serverHostname: nil,
-          customVerificationCallback: box.callback(verifier),
-          configuration: .init()
-        )
-      )
-    case .insecure:
-      try channel.pipeline.syncOperations.addHandler(
-        LoopbackCheck(security: configuration.security)
-      )
-    }
+    let names = [configuration.primary.host] + [configuration.expectedName].compactMap { $0 }
+    let verdict = try configuration.security.protect(
+      channel,
+      to: names,
+      clock: configuration.clock
+    )
     try channel.pipeline.syncOperations.addHandler(
       ReplicaConnection(
         session,
@@ -271,20 +250,3 @@ package final class ReplicationClient: Sendable {
 
 /// Asks a connection to say goodbye.
 struct StopEvent: Sendable {}
-
-/// Ends a connection in plain text that leads off this machine, before anything is said.
-private final class LoopbackCheck: ChannelInboundHandler {
-  typealias InboundIn = ByteBuffer
-  private let security: TransportSecurity
-
-  init(security: TransportSecurity) { self.security = security }
-
-  func channelActive(context: ChannelHandlerContext) {
-    do {
-      if let address = context.channel.remoteAddress { try security.check(address) }
-      context.fireChannelActive()
-    } catch {
-      context.fireErrorCaught(error)
-    }
-  }
-}

@@ -19,7 +19,8 @@ package import Store
 ///
 /// The first frame of the connecting side is `hello`, which opens with a magic number and the range
 /// of versions spoken; the answer is `welcome` with the version and the features to use, or
-/// `refusal`. A frame of unknown type is an error: what a peer may send follows from the features.
+/// `refusal`. Between voters they are `peerHello` and `peerWelcome`; the frames of such a connection have
+/// the term zero, as what it carries has terms of its own. A frame of unknown type is an error: what a peer may send follows from the features.
 package struct Frame: Sendable {
   package var term: Term
   package var message: Message
@@ -43,6 +44,9 @@ package struct Frame: Sendable {
 
   /// The longest payload from a replica, 128 KiB: a part of a snapshot request is half of it.
   package static let maxRequestPayload = 128 << 10
+
+  /// The longest payload between voters: everything else that they say is shorter than a message.
+  package static let maxPeerPayload = WireLimit.peerMessage
 
   /// Appends the frame to `buffer`.
   package func encode(into buffer: inout ByteBuffer) {

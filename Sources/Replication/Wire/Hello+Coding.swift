@@ -4,9 +4,7 @@ import Store
 
 extension Hello {
   func encode(into buffer: inout ByteBuffer) {
-    buffer.writeInteger(Self.magic)
-    buffer.writeInteger(versions.lowerBound)
-    buffer.writeInteger(versions.upperBound)
+    buffer.writeHelloStart(versions)
     buffer.writeInteger(features.rawValue)
     buffer.writeText(cluster?.rawValue ?? "", max: ClusterID.maxLength)
     buffer.writeText(name, max: WireLimit.name)
@@ -15,24 +13,13 @@ extension Hello {
   }
 
   init(from reader: inout WireReader) throws(ReplicationError) {
-    guard try reader.integer(UInt32.self) == Self.magic else {
-      throw ReplicationError(.malformed, "A hello does not begin with its magic number.")
-    }
-    let low = try reader.integer(UInt16.self)
-    let high = try reader.integer(UInt16.self)
-    guard low <= high else {
-      throw ReplicationError(.malformed, "A hello names an empty range of versions.")
-    }
+    let versions = try reader.helloStart()
     let features = Features(rawValue: try reader.integer())
-    let clusterText = try reader.text(max: ClusterID.maxLength)
-    let cluster = ClusterID(rawValue: clusterText)
-    guard clusterText.isEmpty || cluster != nil else {
-      throw ReplicationError(.malformed, "A hello names an impossible cluster id.")
-    }
+    let cluster = try reader.clusterIfKnown()
     let name = try reader.nodeName()
     let wantsReset = try reader.flag()
     self.init(
-      versions: low...high,
+      versions: versions,
       features: features,
       cluster: cluster,
       name: name,
@@ -109,7 +96,38 @@ extension Goodbye {
   }
 }
 
+extension ByteBuffer {
+  /// What every first message of a connection opens with.
+  mutating func writeHelloStart(_ versions: ClosedRange<UInt16>) {
+    writeInteger(Hello.magic)
+    writeInteger(versions.lowerBound)
+    writeInteger(versions.upperBound)
+  }
+}
+
 extension WireReader {
+  mutating func helloStart() throws(ReplicationError) -> ClosedRange<UInt16> {
+    guard try integer(UInt32.self) == Hello.magic else {
+      throw ReplicationError(.malformed, "A hello does not begin with its magic number.")
+    }
+    let low = try integer(UInt16.self)
+    let high = try integer(UInt16.self)
+    guard low <= high else {
+      throw ReplicationError(.malformed, "A hello names an empty range of versions.")
+    }
+    return low...high
+  }
+
+  /// Empty text stands for a cluster that is not known yet.
+  mutating func clusterIfKnown() throws(ReplicationError) -> ClusterID? {
+    let text = try text(max: ClusterID.maxLength)
+    if text.isEmpty { return nil }
+    guard let cluster = ClusterID(rawValue: text) else {
+      throw ReplicationError(.malformed, "A hello names an impossible cluster id.")
+    }
+    return cluster
+  }
+
   /// A name that can stand in a log line: not empty, no control characters.
   mutating func nodeName() throws(ReplicationError) -> String {
     let name = try text(max: WireLimit.name)

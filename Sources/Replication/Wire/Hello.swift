@@ -133,4 +133,6 @@ package enum WireLimit {
   /// Checksums in one snapshot request: 128 GiB of pages of 4 KiB, 256 MiB in memory. Of a larger
   /// database the rest counts as different.
   package static let checksums = 1 << 25
+  /// Bytes of a message between voters: a few numbers and names.
+  package static let peerMessage = 4_096
 }

@@ -16,6 +16,10 @@ package enum Message: Sendable {
   case snapshotEnd(UInt32, SnapshotEnd)
   case snapshotFailure(UInt32, SnapshotFailure)
   case goodbye(Goodbye)
+  case peerHello(PeerHello)
+  case peerWelcome(PeerWelcome)
+  /// From one voter to another, for the election; at most `WireLimit.peerMessage` bytes.
+  case peerMessage([UInt8])
 
   /// The type byte of a frame.
   package enum Kind: UInt8, CaseIterable, Sendable {
@@ -31,6 +35,9 @@ package enum Message: Sendable {
     case snapshotEnd = 10
     case snapshotFailure = 11
     case goodbye = 12
+    case peerHello = 13
+    case peerWelcome = 14
+    case peerMessage = 15
   }
 
   package var kind: Kind {
@@ -47,6 +54,9 @@ package enum Message: Sendable {
     case .snapshotEnd: .snapshotEnd
     case .snapshotFailure: .snapshotFailure
     case .goodbye: .goodbye
+    case .peerHello: .peerHello
+    case .peerWelcome: .peerWelcome
+    case .peerMessage: .peerMessage
     }
   }
 
@@ -72,6 +82,11 @@ package enum Message: Sendable {
       buffer.writeInteger(id)
       failure.encode(into: &buffer)
     case .goodbye(let goodbye): goodbye.encode(into: &buffer)
+    case .peerHello(let hello): hello.encode(into: &buffer)
+    case .peerWelcome(let welcome): welcome.encode(into: &buffer)
+    case .peerMessage(let bytes):
+      precondition(bytes.count <= WireLimit.peerMessage, "a voter's message is too long")
+      buffer.writeBytes(bytes)
     }
   }
 
@@ -97,6 +112,9 @@ package enum Message: Sendable {
       let id = try reader.integer(UInt32.self)
       self = .snapshotFailure(id, try SnapshotFailure(from: &reader))
     case .goodbye: self = .goodbye(try Goodbye(from: &reader))
+    case .peerHello: self = .peerHello(try PeerHello(from: &reader))
+    case .peerWelcome: self = .peerWelcome(try PeerWelcome(from: &reader))
+    case .peerMessage: self = .peerMessage(try reader.peerMessage())
     }
   }
 }

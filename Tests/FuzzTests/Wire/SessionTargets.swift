@@ -4,19 +4,19 @@ import Store
 
 @testable import Replication
 
-/// The two machines of replication, driven by a peer that says anything in any order.
+/// The machines of replication, driven by a peer that says anything in any order.
 ///
 /// An input is a row of operations, each a byte that says which and what it needs. What a machine
 /// asks of its shell is answered later or at once, well or with an error. Everything it sends must be
 /// something that can be sent.
 enum SessionTargets {
-  static let all = [primary, replica]
+  static let all = [primary, replica, voter]
 
   /// Directives in a row that no single input explains.
-  private static let mostDirectives = 1000
+  static let mostDirectives = 1000
 
   /// A message of the type and the payload that the input has next; nil where no decoder lets it by.
-  private static func frame(_ input: inout FuzzInput, _ kind: Message.Kind) -> Frame? {
+  static func frame(_ input: inout FuzzInput, _ kind: Message.Kind) -> Frame? {
     let term = Term(UInt64(input.byte() & 7))
     var reader = WireReader(ByteBuffer(bytes: input.block()))
     guard let message = try? Message(kind, from: &reader), (try? reader.finish()) != nil else {
@@ -35,7 +35,7 @@ enum SessionTargets {
     }
   }
 
-  private static func seeds(_ kinds: [[Message.Kind]]) -> [[UInt8]] {
+  static func seeds(_ kinds: [[Message.Kind]]) -> [[UInt8]] {
     let operations: [UInt8] = [0x10, 0x11, 0x10, 0x12, 9, 0x10]
     return kinds.map { kinds in
       operations
@@ -46,7 +46,7 @@ enum SessionTargets {
     }
   }
 
-  private static func checkSent(_ message: Message, _ term: Term) throws {
+  static func checkSent(_ message: Message, _ term: Term) throws {
     let bytes = WireSeeds.bytes(Frame(term: term, message: message))
     var decoder = FrameDecoder(maxPayload: Frame.maxPayload)
     decoder.append(ByteBuffer(bytes: bytes))

@@ -37,6 +37,9 @@ enum WireSeeds {
       .acknowledgement(Acknowledgement(progress: progress, snapshotBytes: 8192)),
       .heartbeat(Heartbeat(last: LogIndex(92), wallClock: 1_700_000_000_000, stamp: 5, echo: 4)),
       .goodbye(Goodbye(reason: .stopping, text: "the node stops")),
+      .peerHello(PeerHello(cluster: cluster, name: "node2")),
+      .peerWelcome(PeerWelcome(version: 1, features: [], cluster: cluster, name: "node1")),
+      .peerMessage(Array("vote for me".utf8)),
     ]
 
   private static let handshake: [Message] = {
