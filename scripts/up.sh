@@ -101,6 +101,12 @@ cleanup() {
   exit "$code"
 }
 
+peers() {
+  local node list=()
+  for node in "${nodes[@]}"; do list+=("node$node: \"127.0.0.1:$((port + 100 + node))\""); done
+  (IFS=,; echo "${list[*]}")
+}
+
 write_configuration() {
   local node=$1 directory=$run/node$1
   mkdir -p "$directory/mnt" "$directory/data"
@@ -112,7 +118,7 @@ data:        {dir: data}
 http:        {addr: "127.0.0.1:$((port + node))"}
 replication: {addr: "127.0.0.1:$((port + 100 + node))", advertise: "127.0.0.1:$((port + 100 + node))",
               tls: {ca: ../certs/ca.pem, cert: ../certs/node$node.pem, key: ../certs/node$node-key.pem}}
-lease:       {type: static, hostname: node$node, primary: "127.0.0.1:$((port + 101))"}
+lease:       {type: quorum, hostname: node$node, priority: $((4 - node)), quorum: {peers: {$(peers)}}}
 YAML
 }
 
@@ -196,6 +202,7 @@ swift build -c "$build" --product halite
 halite=$(swift build -c "$build" --show-bin-path)/halite
 
 mkdir -p "$run"
+ln -sfn "$halite" "$run/halite"
 clean_leftovers
 trap cleanup EXIT
 trap 'exit 130' INT
@@ -212,17 +219,19 @@ for node in "${nodes[@]}"; do wait_until_ready "$node"; done
 
 cat >&2 <<TEXT
 
-Three nodes are running; node1 is the primary. In another terminal:
+Three nodes are running and have elected a primary; these lines are for node1. In another terminal:
 
   cd $root
+  run/halite promote --config run/node1/halite.yml                    # unless it is the primary already
   sqlite3 run/node1/mnt/app.db "PRAGMA journal_mode=wal; CREATE TABLE t(x); INSERT INTO t VALUES ('hello')"
   sqlite3 run/node2/mnt/app.db "SELECT * FROM t"                 # it is there
-  sqlite3 run/node3/mnt/app.db "INSERT INTO t VALUES ('no')"     # a replica is read-only
+  sqlite3 run/node3/mnt/app.db "INSERT INTO t VALUES ('no')"     # refused: node3 is a replica
   cat run/node2/mnt/.primary run/node2/mnt/app.db-pos
   curl http://127.0.0.1:$((port + 2))/status                          # or open / in a browser
-  $halite export --config run/node3/halite.yml app.db copy.db
+  run/halite export --config run/node3/halite.yml app.db copy.db
 
-  kill -9 \$(cat run/node2/pid)          # the others go on; it starts again $restart_seconds s later
+  kill -9 \$(cat run/node1/pid)          # another node takes over; it starts again $restart_seconds s later
+  cat run/node3/mnt/.primary
 
 Logs: run/node1/log, … Ctrl-C stops everything.
 

@@ -159,6 +159,11 @@ final class TemporaryDirectory: Sendable {
     write-forwarding: false
     log: {format: json, level: error}
     """,
+    """
+    replication: {tls: {insecure: true}, addr: "[::1]:1", advertise: "[::1]:1"}
+    lease: {type: quorum, hostname: "a b".c, ttl: 700ms, priority: -2, candidate: false,
+            quorum: {peers: {n1: "[::1]:1", "n:2": "127.0.0.1:5"}}}
+    """.replacingOccurrences(of: "\"a b\".c", with: "c"),
   ])
   func whatIsPrintedReadsBackToTheSame(text: String) throws {
     let file = try directory.write("a.yml", text.replacingOccurrences(of: "\\ty", with: "y"))

@@ -199,7 +199,7 @@ func parseConfiguration(
     #expect(problems == [message])
   }
 
-  @Test(arguments: ["quorum", "consul", "etcd", "kubernetes"])
+  @Test(arguments: ["consul", "etcd", "kubernetes"])
   func leaseTypesOfLaterVersionsAreRefused(type: String) {
     let (_, problems) = parseConfiguration("lease: {type: \(type), hostname: a}")
     #expect(problems.count == 1)

@@ -58,6 +58,11 @@ final class FakeNode: NodeControlling {
     return Export(bytes)
   }
 
+  func promote() async throws -> String { throw Refusal(description: "no election here") }
+  func demote(to successor: String?) async throws -> String {
+    "handed over to \(successor ?? "anybody")"
+  }
+
   func openImport(of database: String) throws -> any DatabaseImport {
     if database.hasPrefix("refused") { throw Refusal(description: "this node is a replica") }
     return Import { bytes in self.put(database, bytes) }

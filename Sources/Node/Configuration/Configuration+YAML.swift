@@ -41,9 +41,7 @@ extension Configuration {
   }
 
   private var clusterLines: [String] {
-    guard case .fixed(let primary, _) = lease.kind else {
-      return ["lease:", "  hostname: \(quoted(lease.hostname))"]
-    }
+    if lease.kind == .single { return ["lease:", "  hostname: \(quoted(lease.hostname))"] }
     var lines = [
       "replication:",
       "  addr: \(quoted(replication.address.description))",
@@ -64,12 +62,21 @@ extension Configuration {
     case nil:
       break
     }
-    return lines + [
-      "lease:",
-      "  type: static",
-      "  hostname: \(quoted(lease.hostname))",
-      "  primary: \(quoted(primary.description))",
-    ]
+    lines += ["lease:", "  hostname: \(quoted(lease.hostname))"]
+    switch lease.kind {
+    case .single: break
+    case .fixed(let primary, _):
+      lines += ["  type: static", "  primary: \(quoted(primary.description))"]
+    case .quorum(let quorum):
+      lines += [
+        "  type: quorum", "  candidate: \(quorum.isCandidate)", "  priority: \(quorum.priority)",
+        "  ttl: \(Quantities.text(quorum.ttl))", "  quorum:", "    peers:",
+      ]
+      lines += quorum.voters.sorted { $0.key < $1.key }.map {
+        "      \(quoted($0.key)): \(quoted($0.value.description))"
+      }
+    }
+    return lines
   }
 
   private var execLines: [String] {

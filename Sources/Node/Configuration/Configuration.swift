@@ -101,11 +101,24 @@ package struct LeaseConfiguration: Sendable, Equatable {
     case single
     /// One fixed primary, `isPrimary` if this node is it.
     case fixed(primary: SocketAddressText, isPrimary: Bool)
+    /// The voters elect one of them.
+    case quorum(QuorumConfiguration)
   }
 
   /// The node's name in `status`, `.primary` and in its certificate.
   package let hostname: String
   package let kind: Kind
+}
+
+/// Who elects the primary, and how fast.
+package struct QuorumConfiguration: Sendable, Equatable {
+  /// Where each voter is reached, by its node's name; this node need not be one of them.
+  package let voters: [String: SocketAddressText]
+  /// How long a primary may act, and is waited for, without word from a majority.
+  package let ttl: Duration
+  /// Of candidates with equal logs that with the highest priority becomes the primary.
+  package let priority: Int
+  package let isCandidate: Bool
 }
 
 /// A command of `exec`.
@@ -140,6 +153,7 @@ extension Configuration {
     switch lease.kind {
     case .single: true
     case .fixed(_, let isPrimary): isPrimary
+    case .quorum(let quorum): quorum.isCandidate && quorum.voters[lease.hostname] != nil
     }
   }
 }

@@ -1,6 +1,6 @@
 extension ConfigurationParser {
   /// The lease types of the design that this version cannot do yet.
-  private static let laterLeaseTypes = ["quorum", "consul", "etcd", "kubernetes"]
+  private static let laterLeaseTypes = ["consul", "etcd", "kubernetes"]
 
   private static let leaseKeys = [
     "type", "hostname", "primary", "advertise-url", "candidate", "priority", "ttl", "quorum",
@@ -41,7 +41,7 @@ extension ConfigurationParser {
     let advertise =
       reader.address(section, "advertise", needsHost: true)
       ?? SocketAddressText(host: hostname, port: address.port)
-    let kind = parseLeaseKind(lease, advertise: advertise)
+    let kind = parseLeaseKind(lease, hostname: hostname, advertise: advertise)
     let tls = parseTLS(section)
     if kind == .single, root.has("replication") {
       reader.warning(
@@ -88,6 +88,7 @@ extension ConfigurationParser {
 
   private mutating func parseLeaseKind(
     _ lease: YAMLSection,
+    hostname: String,
     advertise: SocketAddressText
   ) -> LeaseConfiguration.Kind {
     guard let type = reader.string(lease, "type") else {
@@ -99,12 +100,16 @@ extension ConfigurationParser {
       }
       return .single
     }
+    if type == "quorum" {
+      return parseQuorum(lease, hostname: hostname, advertise: advertise)
+    }
     guard type == "static" else {
       let message =
         Self.laterLeaseTypes.contains(type)
         ? "\"lease.type: \(type)\" is not available in this version; use "
-          + "\"type: static\" with \"primary: HOST:\(Self.defaultReplicationPort)\""
-        : "\"lease.type\" must be static, not \"\(type)\""
+          + "\"type: quorum\" with \"quorum: {peers: {...}}\", or \"type: static\" with "
+          + "\"primary: HOST:\(Self.defaultReplicationPort)\""
+        : "\"lease.type\" must be quorum or static, not \"\(type)\""
       reader.error(lease.line(of: "type"), message)
       return .single
     }
@@ -215,10 +220,17 @@ extension ConfigurationParser {
     kind: LeaseConfiguration.Kind,
     line: Int?
   ) {
-    guard case .fixed(let primary, _) = kind, replication.tls == .insecure else { return }
-    for (key, address) in [
-      ("replication.addr", replication.address), ("lease.primary", primary),
-    ] where !address.isLoopback {
+    guard replication.tls == .insecure else { return }
+    var addresses = [("replication.addr", replication.address)]
+    switch kind {
+    case .single: return
+    case .fixed(let primary, _): addresses.append(("lease.primary", primary))
+    case .quorum(let quorum):
+      addresses += quorum.voters.sorted { $0.key < $1.key }.map {
+        ("lease.quorum.peers.\($0.key)", $0.value)
+      }
+    }
+    for (key, address) in addresses where !address.isLoopback {
       reader.error(
         line,
         "\"replication.tls.insecure: true\" is allowed on loopback only, and \"\(key)\" is "

@@ -64,6 +64,7 @@ struct ConfigurationParser {
     let fuse = parseFuse(root)
     let http = parseHTTP(root)
     let (replication, lease) = parseCluster(root)
+    if case .quorum = lease.kind { checkQuorum(root, passthrough: fuse.passthrough) }
     let forwarding = reader.bool(root, "write-forwarding")
     if forwarding == true {
       reader.warning(

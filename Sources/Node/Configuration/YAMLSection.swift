@@ -237,6 +237,15 @@ struct YAMLReader {
     return Array(sequence)
   }
 
+  /// The keys of a mapping whose keys are free, or nil when there is none.
+  func names(_ section: YAMLSection, _ key: String) -> [String]? {
+    guard case .mapping(let mapping)? = section.values[key] else { return nil }
+    return mapping.compactMap { node, _ in
+      guard case .scalar(let scalar) = node else { return nil }
+      return scalar.string
+    }
+  }
+
   private static func isNull(_ node: YAMLNode) -> Bool {
     guard case .scalar(let scalar) = node, scalar.style == .plain || scalar.style == .any
     else { return false }

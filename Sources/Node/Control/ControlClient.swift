@@ -75,6 +75,16 @@ package struct ControlClient: Sendable {
     }
   }
 
+  /// Makes the node the primary, and returns what it says about that.
+  package func promote() async throws(ControlError) -> String {
+    try await converse(.request("promote")) { _ in }
+  }
+
+  /// Lets another node be the primary, and returns what the node says about that.
+  package func demote(to successor: String?) async throws(ControlError) -> String {
+    try await converse(.request("demote", name: successor)) { _ in }
+  }
+
   /// Whether anything accepts connections on a socket.
   package static func isListening(_ path: String) async -> Bool {
     guard FileManager.default.fileExists(atPath: path) else { return false }

@@ -176,6 +176,8 @@ package final class ControlServer: Service {
         &frames,
         outbound
       )
+    case "promote": try await outbound.write(.result(try await node.promote()))
+    case "demote": try await outbound.write(.result(try await node.demote(to: request.name)))
     default:
       throw ControlError(
         .invalid,

@@ -10,8 +10,9 @@ extension HaliteNode: NodeControlling {
       guard let problem = database.published.problem else { continue }
       return .notReady("database \(database.name): \(problem.message)")
     }
-    guard case .replica(let client, _) = role else { return .ready }
-    let status = client.status
+    if case .changing = roles.current { return .notReady("the primary is changing") }
+    guard case .replica(let client, _) = roles.current else { return .ready }
+    guard let status = client?.status else { return .notReady("no primary is known yet") }
     guard status.isConnected else {
       return .notReady(status.failure?.description ?? "not connected to the primary yet")
     }
@@ -57,10 +58,11 @@ extension HaliteNode: NodeControlling {
     var applied = last
     var lag: Int64? = 0
     var nodeRole = NodeStatus.Role.primary
-    if case .replica(let client, let engine) = role {
+    if case .changing = roles.current { nodeRole = .replica }
+    if case .replica(let client, let engine) = roles.current {
       nodeRole = .replica
       applied = engine.progress().applied.rawValue
-      lag = client.status.lag(at: .now).map(Self.milliseconds)
+      lag = client?.status.lag(at: .now).map(Self.milliseconds)
     }
     let readiness = readiness()
     var reason: String?
@@ -84,11 +86,12 @@ extension HaliteNode: NodeControlling {
   }
 
   private func primary() -> NodeStatus.Primary? {
-    switch role {
+    switch roles.current {
     case .alone, .primary: return NodeStatus.Primary(name: configuration.lease.hostname)
     case .replica(let client, _):
-      let status = client.status
-      return status.isConnected ? status.primaryName.map { NodeStatus.Primary(name: $0) } : nil
+      guard let status = client?.status, status.isConnected else { return nil }
+      return status.primaryName.map { NodeStatus.Primary(name: $0) }
+    case .changing: return nil
     }
   }
 
@@ -116,10 +119,10 @@ extension HaliteNode: NodeControlling {
   }
 
   private func peers() -> [NodeStatus.Peer] {
-    switch role {
-    case .alone: return []
-    case .primary(let server):
-      return server.peers().map { peer in
+    switch roles.current {
+    case .alone, .changing: return []
+    case .primary:
+      return (server?.peers() ?? []).map { peer in
         NodeStatus.Peer(
           name: peer.name,
           role: .replica,
@@ -129,8 +132,7 @@ extension HaliteNode: NodeControlling {
         )
       }
     case .replica(let client, _):
-      let status = client.status
-      guard let name = status.primaryName else { return [] }
+      guard let status = client?.status, let name = status.primaryName else { return [] }
       return [
         NodeStatus.Peer(
           name: name,
@@ -144,10 +146,10 @@ extension HaliteNode: NodeControlling {
   }
 
   private func waiting() -> [String] {
-    guard case .replica(_, let engine) = role else { return [] }
+    guard case .replica(_, let engine) = roles.current else { return [] }
     return engine.waitingDatabases().map { name, index in
       "database \(name) waits to apply entry \(index)"
-    }
+    } + engine.enteringDatabases().map { "database \($0) waits for a client to end a transaction" }
   }
 
   private func quarantine() -> [String] {

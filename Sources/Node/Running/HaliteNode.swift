@@ -32,28 +32,17 @@ package final class HaliteNode: Sendable {
   /// Threads for calls into the store that block.
   let pool: NIOThreadPool
   let mountEnd: MountEnd
-  let role: Role
-
-  /// What this node does with the others.
-  enum Role: Sendable {
-    case alone
-    case primary(ReplicationServer)
-    case replica(ReplicationClient, ReplicaEngine)
-  }
-
-  /// The certificates in use; nil with plain text and for a node that stands alone.
-  let credentials: TLSCredentials?
-
-  /// What a node's role is made from.
-  private struct Parts {
-    var configuration: Configuration
-    var store: Store
-    var cluster: ClusterFile
-    var security: Replication.TransportSecurity?
-    var pool: NIOThreadPool
-    var metrics: ReplicationMetrics
-    var logger: Logger
-  }
+  let isHandingOver = Atomic(false)
+  /// What this node does with the others now.
+  let roles: RoleKeeper
+  /// What accepts connections of other nodes; nil where none may come.
+  let server: ReplicationServer?
+  /// What carries the voters' messages; nil without elections.
+  let voters: PeerNetwork?
+  /// The voters that want the lease, as they ask.
+  let handOverRequests: AsyncStream<String>?
+  /// How connections are protected; nil for a node that has none.
+  let security: Replication.TransportSecurity?
 
   /// Runs a node until it is told to stop or its command ends.
   ///
@@ -96,25 +85,24 @@ package final class HaliteNode: Sendable {
     store = try Self.openStore(configuration, disk: disk, logger: logger)
     cluster = try ClusterFile(directory: directory, disk: disk)
     scrubber = Self.scrubber(configuration, store)
-    let last = max(store.log.last.term, cluster.term)
-    lease = Self.lease(configuration, last: last)
-    let security = try NodeLinks.security(configuration, logger)
-    if case .tls(let found) = security { credentials = found } else { credentials = nil }
-    role = try Self.takeRole(
-      Parts(
-        configuration: configuration,
-        store: store,
-        cluster: cluster,
-        security: security,
-        pool: pool,
-        metrics: replicationMetrics,
-        logger: logger
-      ),
-      lease.state
+    security = try NodeLinks.security(configuration, logger)
+    let parts = NodeParts(
+      configuration: configuration,
+      store: store,
+      cluster: cluster,
+      security: security,
+      pool: pool,
+      metrics: replicationMetrics,
+      logger: logger
     )
-    if case .replica(let client, _) = role {
-      store.setStanding { Self.standing(client.status, clock: SystemClock()) }
-    }
+    let start = try NodeStart.make(parts)
+    lease = start.lease
+    roles = start.roles
+    server = start.server
+    voters = start.voters
+    handOverRequests = start.requests
+    let roles = start.roles
+    store.setStanding { roles.standing(clock: SystemClock()) }
     let end = MountEnd()
     mountEnd = end
     mount = try FuseMount(
@@ -146,6 +134,7 @@ package final class HaliteNode: Sendable {
       maxLogBytes: configuration.data.maxLogSize
     )
     parts.followsLogs = configuration.fuse.passthrough == .all
+    if case .quorum = configuration.lease.kind { parts.changesRoles = true }
     // Only where no other node can have been primary meanwhile is nothing newer than the node's own files.
     if configuration.isCandidate, parts.followsLogs { parts.boot = NodeIdentity.boot() }
     return try Store.open(
@@ -164,94 +153,6 @@ package final class HaliteNode: Sendable {
     return Scrubber(store: store, interval: UInt64(clamping: interval))
   }
 
-  private static func lease(_ configuration: Configuration, last: Term) -> any Lease {
-    let name = configuration.lease.hostname
-    let next = LeaseTerm(last.rawValue + 1)
-    let own = configuration.replication.advertise.description
-    switch configuration.lease.kind {
-    case .single: return StaticLease(soleNode: name, address: own, term: next)
-    case .fixed(let primary, let isPrimary):
-      return StaticLease(
-        name: name,
-        advertise: isPrimary ? primary.description : own,
-        primary: primary.description,
-        term: isPrimary ? next : LeaseTerm(last.rawValue)
-      )
-    }
-  }
-
-  private static func takeRole(_ parts: Parts, _ lease: LeaseState) throws -> Role {
-    guard lease.isHeldHere else {
-      let engine = try ReplicaEngine(store: parts.store)
-      try parts.store.becomeReplica()
-      return .replica(try client(parts, engine), engine)
-    }
-    let identity = parts.cluster.cluster ?? NodeIdentity.newCluster()
-    let term = Term(lease.term.rawValue)
-    // On record before anything is written under it, so that no later start uses it again.
-    try parts.cluster.adopt(cluster: identity, term: term)
-    try parts.store.becomePrimary(term)
-    guard let security = parts.security else { return .alone }
-    let address = parts.configuration.replication.address
-    var configuration = ReplicationServer.Configuration(
-      address: NetworkAddress(host: address.host, port: address.port),
-      security: security,
-      nodeName: parts.configuration.lease.hostname,
-      cluster: identity
-    )
-    if !parts.configuration.data.compress { configuration.features.remove(.packedEntries) }
-    return .primary(
-      ReplicationServer(
-        configuration: configuration,
-        source: parts.store,
-        term: { term },
-        metrics: parts.metrics,
-        logger: parts.logger,
-        group: MultiThreadedEventLoopGroup.singleton,
-        pool: parts.pool
-      )
-    )
-  }
-
-  private static func client(
-    _ parts: Parts,
-    _ engine: ReplicaEngine
-  ) throws -> ReplicationClient {
-    guard case .fixed(let primary, _) = parts.configuration.lease.kind,
-      let security = parts.security
-    else {
-      throw StoreError(
-        .invalid,
-        "a replica needs lease.primary, and replication.tls with ca, cert and key; make them with "
-          + "`halite cert`"
-      )
-    }
-    return ReplicationClient(
-      configuration: .init(
-        primary: NetworkAddress(host: primary.host, port: primary.port),
-        security: security,
-        nodeName: parts.configuration.lease.hostname
-      ),
-      sink: engine,
-      record: parts.cluster,
-      metrics: parts.metrics,
-      logger: parts.logger,
-      group: MultiThreadedEventLoopGroup.singleton,
-      pool: parts.pool
-    )
-  }
-
-  /// What `.primary` and `.lag` say on a replica.
-  private static func standing(_ status: ReplicaStatus, clock: SystemClock) -> Store.Standing {
-    let now = ContinuousClock.now
-    let silence = status.lastWord.map { milliseconds(now - $0) } ?? 0
-    return Store.Standing(
-      primary: status.isConnected ? status.primaryName : nil,
-      lagMilliseconds: status.lag(at: now).map(milliseconds),
-      heard: clock.milliseconds &- UInt64(clamping: silence)
-    )
-  }
-
   /// Runs all services; returns the command's exit code.
   private func serve() async throws -> Int32 {
     let registry = PrometheusRegistry(descriptions: NodeMetrics.descriptions)
@@ -265,7 +166,7 @@ package final class HaliteNode: Sendable {
       logger: logger
     )
     var services: [any Service] = [MaintenanceService(node: self, metrics: metrics)]
-    services.append(contentsOf: replicationServices())
+    services.append(contentsOf: linkServices())
     if let scrubber {
       let rate = configuration.data.scrubRate
       services.append(ScrubService(scrubber: scrubber, rate: rate, pool: pool, logger: logger))
@@ -299,22 +200,6 @@ package final class HaliteNode: Sendable {
     return quiet
   }
 
-  private func replicationServices() -> [any Service] {
-    var services: [any Service] = []
-    switch role {
-    case .alone: break
-    case .primary(let server):
-      services.append(CancelledAtShutdown { try await server.run() })
-    case .replica(let client, _):
-      services.append(CancelledAtShutdown { try await client.run() })
-    }
-    if let credentials {
-      let watcher = TLSWatcher(credentials, pool: pool)
-      services.append(CancelledAtShutdown { try await watcher.run() })
-    }
-    return services
-  }
-
   /// Unmounts, if that has not been done, and leaves the store ready for a start without redo.
   private func close() throws {
     store.prepareToUnmount()
@@ -329,17 +214,12 @@ package final class HaliteNode: Sendable {
 
   /// Passes what happens in the store on to `/events` and `/metrics`.
   private func publish(_ metrics: NodeMetrics) -> SubscriptionToken {
-    let state = lease.state
-    events.publish(
-      .primaryChange(
-        isPrimary: state.isHeldHere,
-        hostname: state.isHeldHere ? configuration.lease.hostname : state.holder?.address ?? ""
-      )
-    )
+    tellPrimary(lease.state)
     let events = events
+    let store = store
     return store.observe { event in
       guard case .committed(let database) = event else { return }
-      if state.isHeldHere { metrics.commits.increment() } else { metrics.applied.increment() }
+      if store.role == .primary { metrics.commits.increment() } else { metrics.applied.increment() }
       guard events.isWatched else { return }
       events.publish(
         .transaction(

@@ -20,6 +20,10 @@ package protocol NodeControlling: NodeInspecting {
   func openExport(of database: String) throws -> any DatabaseExport
   /// Begins to replace, or create, a database. May block.
   func openImport(of database: String) throws -> any DatabaseImport
+  /// Makes this node the primary; returns once it is, with a sentence for the operator.
+  func promote() async throws -> String
+  /// Lets another node be the primary, of that name if one is given; returns once this one is not.
+  func demote(to successor: String?) async throws -> String
 }
 
 /// A database on its way out. All methods may block; they are called one at a time.

@@ -31,11 +31,15 @@ final class Cluster: Sendable {
   ///
   /// - Parameters:
   ///   - primary: where it finds the primary; the first node is the one that has no other.
+  ///   - port: where others reach it; any if none is given.
+  ///   - lease: the lease of its configuration; a static one if none is given.
   ///   - passesLogs: whether the kernel passes write-ahead logs through, too.
   ///   - extra: lines for its configuration.
   func node(
     _ number: Int,
     primary: Int? = nil,
+    port: Int? = nil,
+    lease: String? = nil,
     passthrough: Bool = true,
     passesLogs: Bool = false,
     extra: String = ""
@@ -52,7 +56,9 @@ final class Cluster: Sendable {
       ])
       guard issued.isSuccess else { throw Failure("cert issue: \(issued.output)") }
     }
-    let port = number == 1 ? primaryPort : try FreePort.any()
+    let port = try port ?? (number == 1 ? primaryPort : FreePort.any())
+    let lease =
+      lease ?? "{type: static, hostname: \(name), primary: \"127.0.0.1:\(primary ?? primaryPort)\"}"
     let http = try FreePort.any()
     let text = """
       fuse: {dir: \(home)/mnt, passthrough: \(passesLogs ? "all" : "\(passthrough)")}
@@ -65,11 +71,44 @@ final class Cluster: Sendable {
           ca: \(directory)/certs/ca.pem
           cert: \(directory)/certs/\(name).pem
           key: \(directory)/certs/\(name)-key.pem
-      lease: {type: static, hostname: \(name), primary: "127.0.0.1:\(primary ?? primaryPort)"}
+      lease: \(lease)
       \(extra)
       """
     try text.write(toFile: home + "/halite.yml", atomically: true, encoding: .utf8)
     return Node(name: name, home: home, http: http)
+  }
+
+  /// So many nodes that elect one of them; they are not started yet.
+  func voters(_ count: Int, ttl: String) async throws -> [Node] {
+    let ports = try (0..<count).map { $0 == 0 ? primaryPort : try FreePort.any() }
+    let peers = ports.enumerated().map { "node\($0.offset + 1): \"127.0.0.1:\($0.element)\"" }
+    var nodes: [Node] = []
+    for (place, port) in ports.enumerated() {
+      nodes.append(
+        try await quorumNode(place + 1, port, peers.joined(separator: ", "), ttl: ttl)
+      )
+    }
+    return nodes
+  }
+
+  /// A node that follows whom those nodes elect.
+  func observer(_ number: Int, of voters: [Node], ttl: String) async throws -> Node {
+    guard let text = try? String(contentsOfFile: voters[0].configuration, encoding: .utf8),
+      let start = text.range(of: "peers: {"),
+      let end = text.range(of: "}}}", range: start.upperBound..<text.endIndex)
+    else { throw Failure("\(voters[0].name) has no voters") }
+    let peers = String(text[start.upperBound..<end.lowerBound])
+    return try await quorumNode(number, try FreePort.any(), peers, ttl: ttl)
+  }
+
+  private func quorumNode(
+    _ number: Int,
+    _ port: Int,
+    _ peers: String,
+    ttl: String
+  ) async throws -> Node {
+    let lease = "{type: quorum, hostname: node\(number), ttl: \(ttl), quorum: {peers: {\(peers)}}}"
+    return try await node(number, port: port, lease: lease)
   }
 
   /// Removes everything; the nodes must have been stopped.

@@ -1,0 +1,111 @@
+extension Election {
+  /// A message of another voter has arrived.
+  ///
+  /// - Parameter own: where this node's log ends.
+  package mutating func receive(
+    _ message: ElectionMessage,
+    from voter: String,
+    at now: Instant,
+    log own: LogPosition
+  ) {
+    guard configuration.voters.contains(voter), voter != configuration.name else { return }
+    switch message.body {
+    case .preVoteRequest(let theirs, let log, let priority):
+      receivePreVote(
+        from: voter,
+        message,
+        round: theirs,
+        log,
+        priority: priority,
+        at: now,
+        own: own
+      )
+    case .preVoteReply(let theirs, let isGranted):
+      adopt(message.term, at: now)
+      receivePreVoteReply(from: voter, round: theirs, isGranted: isGranted, at: now)
+    case .voteRequest(let log, let isHandOver):
+      receiveVoteRequest(from: voter, message, log, isHandOver: isHandOver, at: now)
+    case .voteReply(let isGranted):
+      adopt(message.term, at: now)
+      if isGranted, message.term == record.term { receiveVote(from: voter, at: now) }
+    case .heartbeat(let sequence):
+      receiveHeartbeat(from: voter, message.term, sequence, at: now, log: own)
+    case .heartbeatReply(let sequence, let log):
+      adopt(message.term, at: now)
+      receiveReply(from: voter, message.term, sequence, log, at: now)
+    case .timeoutNow:
+      guard message.term == record.term, leader == voter else { return }
+      campaign(at: now, isHandOver: true)
+    case .handOverRequest:
+      if role == .leader { directives.append(.handOverRequested(voter)) }
+    }
+  }
+
+  private mutating func receiveHeartbeat(
+    from voter: String,
+    _ term: LeaseTerm,
+    _ number: UInt64,
+    at now: Instant,
+    log: LogPosition
+  ) {
+    guard term >= record.term else {
+      // It learns of the later term from the answer.
+      let reply = ElectionMessage.Body.heartbeatReply(sequence: 0, log: log)
+      directives.append(.send(.init(record.term, reply), to: voter))
+      return
+    }
+    adopt(term, at: now)
+    guard role != .leader else { return }
+    role = .follower
+    leader = voter
+    promise(at: now)
+    let reply = ElectionMessage.Body.heartbeatReply(sequence: number, log: log)
+    directives.append(.send(.init(record.term, reply), to: voter))
+  }
+
+  private mutating func receiveReply(
+    from voter: String,
+    _ term: LeaseTerm,
+    _ number: UInt64,
+    _ log: LogPosition,
+    at now: Instant
+  ) {
+    guard role == .leader, term == record.term else { return }
+    heard[voter] = (now, log)
+    // Only what was sent in this term is remembered.
+    guard let sent = sentAt[number] else { return }
+    acknowledged[voter] = max(acknowledged[voter] ?? sent, sent)
+  }
+
+  // MARK: Handing over
+
+  /// Gives the lease up at once and lets a successor campaign.
+  ///
+  /// - Parameter successor: nil for the voter with the most advanced log of those that were heard lately.
+  /// - Returns: whom; nil when this node does not lead or there is nobody.
+  package mutating func handOver(to successor: String?, at now: Instant) -> String? {
+    guard role == .leader else { return nil }
+    let recent = heard.filter { now - $0.value.at < configuration.ttl && others.contains($0.key) }
+    let best = recent.max { ($0.value.log, $1.key) < ($1.value.log, $0.key) }?.key
+    guard let chosen = successor ?? best, others.contains(chosen) else { return nil }
+    let term = record.term
+    stepDown(at: now)
+    // For whoever it will be; and if nobody is, for itself after a while.
+    campaignAt = now + configuration.ttl + fraction(from: 0.5, to: 1)
+    promisedUntil = now
+    directives.append(.send(.init(term, .timeoutNow), to: chosen))
+    return chosen
+  }
+
+  /// Gives the lease up without a successor.
+  package mutating func resign(at now: Instant) { stepDown(at: now) }
+
+  /// Asks the leader for the lease.
+  ///
+  /// - Returns: false when no leader is known.
+  package mutating func askForHandOver() -> Bool {
+    guard let leader, leader != configuration.name else { return false }
+    directives.append(.send(.init(record.term, .handOverRequest), to: leader))
+    return true
+  }
+}

@@ -1,0 +1,127 @@
+import LTX
+import Lease
+import Logging
+import Replication
+import ServiceLifecycle
+import Store
+import Synchronization
+
+// Handing over: nobody begins a transaction any more, those under way end, the successor gets what it lacks, and
+// then the lease is given to it. Whoever wanted to write waits for all of that, and for no longer than `patience`.
+
+extension HaliteNode {
+  /// How long writers are kept waiting before the hand-over is given up.
+  private static let patience = Duration.seconds(5)
+  private static let look = Duration.milliseconds(1)
+
+  package func promote() async throws -> String {
+    if let term = roles.term { return "this node is the primary already, in term \(term)" }
+    try await lease.promote()
+    let deadline = ContinuousClock.now + Self.patience
+    while roles.term == nil {
+      try await wait(until: deadline, "this node holds the lease and could not take over in time")
+    }
+    return "this node is the primary, in term \(lease.state.term)"
+  }
+
+  package func demote(to successor: String?) async throws -> String {
+    guard roles.term != nil else {
+      throw ControlError(.refused, "this node is not the primary")
+    }
+    try await handOver(to: successor)
+    return "this node is not the primary any more"
+  }
+
+  /// Another node wants to be the primary.
+  func yieldLease(to name: String) async {
+    do {
+      try await handOver(to: name)
+    } catch {
+      logger.warning(
+        "the lease cannot be handed over",
+        metadata: ["to": "\(name)", "reason": "\(error)"]
+      )
+    }
+  }
+
+  /// Gives the lease to another node.
+  func handOver(to successor: String?) async throws {
+    guard case .quorum = configuration.lease.kind else {
+      return try await lease.demote(to: successor)
+    }
+    guard let server, roles.term != nil else { return }
+    guard !isHandingOver.exchange(true, ordering: .acquiring) else {
+      throw ControlError(.refused, "this node is handing over already")
+    }
+    defer { isHandingOver.store(false, ordering: .releasing) }
+    let deadline = ContinuousClock.now + Self.patience
+    store.pauseWriters()
+    // Also where the role has changed, which lets them go on by itself.
+    defer { store.resumeWriters() }
+    while !store.isQuiet {
+      try await wait(until: deadline, "a client is in the midst of a transaction; try again")
+    }
+    var chosen = Self.successor(server, successor, store.log.last.index)
+    while chosen == nil {
+      try await wait(
+        until: deadline,
+        successor.map { "\($0) is not connected, or too far behind" }
+          ?? "no other voter is connected that has everything"
+      )
+      chosen = Self.successor(server, successor, store.log.last.index)
+    }
+    try await lease.demote(to: chosen)
+    while roles.term != nil {
+      try await wait(until: deadline, "the lease was given up, but the node has not followed")
+    }
+  }
+
+  /// The voter to hand over to: connected, and with every entry.
+  private static func successor(
+    _ server: ReplicationServer,
+    _ wanted: String?,
+    _ last: LogIndex
+  ) -> String? {
+    server.peers().first {
+      $0.isConnected && $0.progress.received >= last && (wanted == nil || wanted == $0.name)
+    }?.name
+  }
+
+  private func wait(
+    until deadline: ContinuousClock.Instant,
+    _ reason: @autoclosure () -> String
+  ) async throws {
+    guard ContinuousClock.now < deadline else { throw ControlError(.refused, reason()) }
+    try await Task.sleep(for: Self.look)
+  }
+}
+
+/// Keeps the lease and does what it says; at the end it hands over, so that the others need not wait the lease
+/// out.
+struct LeaseService: Service {
+  let node: HaliteNode
+
+  func run() async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      let node = node
+      group.addTask { try await node.lease.run() }
+      group.addTask { await node.followLease() }
+      if let requests = node.handOverRequests {
+        group.addTask { for await name in requests { await node.yieldLease(to: name) } }
+      }
+      group.addTask {
+        try await gracefulShutdown()
+        do {
+          try await node.handOver(to: nil)
+        } catch {
+          node.logger.notice(
+            "the lease is given up without a successor",
+            metadata: ["reason": "\(error)"]
+          )
+        }
+      }
+      defer { group.cancelAll() }
+      do { try await group.next() } catch is CancellationError {}
+    }
+  }
+}

@@ -1,0 +1,196 @@
+import LTX
+import Lease
+import Logging
+import NIOPosix
+import Replication
+import ServiceLifecycle
+import Store
+
+// A node whose lease can come and go. What the lease says is carried out by one loop, so that one change of roles
+// has ended before the next begins; that nothing is committed without the lease does not wait for it, since the
+// log asks the lease for each entry (`Log.setLease`).
+
+extension HaliteNode {
+  /// How often it is looked whether all that came from the last primary has been applied.
+  private static let settling = Duration.milliseconds(2)
+
+  /// Does what the lease says until the task is cancelled.
+  func followLease() async {
+    var states = lease.states().makeAsyncIterator()
+    var next = await states.next(isolation: #isolation)
+    while let state = next, !Task.isCancelled {
+      if state.isHeldHere {
+        await takeOver(state.term)
+        repeat {
+          next = await states.next(isolation: #isolation)
+        } while next?.isHeldHere == true
+          && next?.term == state.term
+        await giveUp()
+      } else {
+        await withTaskGroup(of: Void.self) { group in
+          group.addTask { await self.follow(state) }
+          repeat {
+            next = await states.next(isolation: #isolation)
+          } while next.map {
+            !$0.isHeldHere && $0.holder == state.holder && $0.term == state.term
+          } ?? false
+          group.cancelAll()
+        }
+      }
+    }
+  }
+
+  private func holds(_ term: LeaseTerm) -> Bool {
+    let now = lease.state
+    return now.isHeldHere && now.term == term
+  }
+
+  /// Becomes the primary, once all that the log holds is applied.
+  private func takeOver(_ term: LeaseTerm) async {
+    guard case .replica(_, let engine) = roles.current else { return }
+    while !engine.isCurrent {
+      guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return }
+    }
+    guard holds(term) else { return }
+    do {
+      try await pool.runIfActive { [self] in
+        let identity = cluster.cluster ?? NodeIdentity.newCluster()
+        try cluster.adopt(cluster: identity, term: Term(term.rawValue))
+        try store.becomePrimary(Term(term.rawValue))
+      }
+      roles.set(.primary(Term(term.rawValue)))
+      logger.notice("this node is the primary", metadata: ["term": "\(term)"])
+      tellPrimary(lease.state)
+    } catch {
+      logger.error(
+        "this node cannot be the primary, another one is to be",
+        metadata: ["term": "\(term)", "error": "\(error)"]
+      )
+      try? await lease.demote(to: nil)
+    }
+  }
+
+  /// Is a replica from now on; clients go on with the databases that they have open.
+  private func giveUp() async {
+    guard case .primary = roles.current else { return }
+    store.stepDown()
+    roles.set(.changing)
+    await server?.closeReplicas()
+    do {
+      let engine = try await pool.runIfActive { [self] in
+        let engine = try ReplicaEngine(store: store)
+        store.follow(engine)
+        return engine
+      }
+      roles.set(.replica(nil, engine))
+    } catch is CancellationError {
+      // The node ends.
+      return
+    } catch {
+      logger.critical(
+        "this node cannot follow another primary; restart it",
+        metadata: ["error": "\(error)"]
+      )
+    }
+    store.resumeWriters()
+    logger.notice("this node is not the primary any more")
+    tellPrimary(lease.state)
+  }
+
+  /// Follows the holder of a lease, or looks for it, until the task is cancelled.
+  private func follow(_ state: LeaseState) async {
+    guard case .replica(_, let engine) = roles.current else { return }
+    tellPrimary(state)
+    engine.follow(Term(state.term.rawValue))
+    guard let holder = state.holder, let address = SocketAddressText(holder.address) else {
+      return await seek(engine)
+    }
+    await follow(address, named: holder.name, engine)
+  }
+
+  private func follow(
+    _ address: SocketAddressText,
+    named name: String?,
+    _ engine: ReplicaEngine
+  ) async {
+    do {
+      let primary = NetworkAddress(host: address.host, port: address.port)
+      let client = try parts.client(of: primary, named: name, engine)
+      roles.set(.replica(client, engine))
+      try await client.run()
+    } catch {
+      logger.error("the primary cannot be followed", metadata: ["error": "\(error)"])
+    }
+    roles.set(.replica(nil, engine))
+  }
+
+  /// A node that does not vote is told by nobody who the primary is: it asks one voter after the other.
+  private func seek(_ engine: ReplicaEngine) async {
+    guard case .quorum(let quorum) = configuration.lease.kind,
+      quorum.voters[configuration.lease.hostname] == nil
+    else { return }
+    while !Task.isCancelled {
+      for (name, address) in quorum.voters.sorted(by: { $0.key < $1.key }) where !Task.isCancelled {
+        await withTaskGroup(of: Void.self) { group in
+          group.addTask { await self.follow(address, named: name, engine) }
+          group.addTask { await self.whileConnected() }
+          await group.next()
+          group.cancelAll()
+        }
+      }
+    }
+  }
+
+  /// Returns when a client has had no connection for a while.
+  private func whileConnected() async {
+    var missed = 0
+    while missed < Self.seekingTries, (try? await Task.sleep(for: Self.seeking)) != nil {
+      guard case .replica(let client?, _) = roles.current else { continue }
+      missed = client.status.isConnected ? 0 : missed + 1
+    }
+  }
+
+  private static let seeking = Duration.milliseconds(100)
+  private static let seekingTries = 10
+
+  func tellPrimary(_ state: LeaseState) {
+    events.publish(
+      .primaryChange(
+        isPrimary: state.isHeldHere,
+        hostname: state.isHeldHere
+          ? configuration.lease.hostname : state.holder?.name ?? state.holder?.address ?? ""
+      )
+    )
+  }
+
+  private var parts: NodeParts {
+    NodeParts(
+      configuration: configuration,
+      store: store,
+      cluster: cluster,
+      security: security,
+      pool: pool,
+      metrics: replicationMetrics,
+      logger: logger
+    )
+  }
+
+  /// What keeps this node in touch with the others.
+  func linkServices() -> [any Service] {
+    var services: [any Service] = []
+    if let server { services.append(CancelledAtShutdown { try await server.run() }) }
+    if let voters { services.append(CancelledAtShutdown { try await voters.run() }) }
+    switch (configuration.lease.kind, roles.current) {
+    case (.quorum, _):
+      services.append(LeaseService(node: self))
+    case (_, .replica(let client?, _)):
+      services.append(CancelledAtShutdown { try await client.run() })
+    default: break
+    }
+    if case .tls(let credentials) = security {
+      let watcher = TLSWatcher(credentials, pool: pool)
+      services.append(CancelledAtShutdown { try await watcher.run() })
+    }
+    return services
+  }
+}

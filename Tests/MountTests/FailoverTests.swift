@@ -1,0 +1,196 @@
+import Foundation
+import Testing
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Musl
+#endif
+
+/// Three voters on real mounts: who is the primary changes, and applications go on.
+@Suite(.serialized)
+struct FailoverTests {
+  private static let ttl = "1s"
+
+  private func withVoters(
+    _ body: (Cluster, [Node]) async throws -> Void
+  ) async throws {
+    let cluster = try await Cluster()
+    var nodes: [Node] = []
+    defer {
+      for node in nodes { node.discard() }
+      cluster.remove()
+    }
+    nodes = try await cluster.voters(3, ttl: Self.ttl)
+    for node in nodes { try await node.start(untilReady: false) }
+    for node in nodes { try await node.waitUntilReady() }
+    try await body(cluster, nodes)
+    for node in nodes {
+      let code = try await node.stop()
+      #expect(code == 0, "\(node.name) ended with \(code); its log: \(node.log.suffix(2000))")
+    }
+  }
+
+  /// The node that is the primary, once there is just one.
+  private func primary(_ nodes: [Node], seconds: Double = 20) async throws -> Node {
+    var found: Node?
+    try await Deadline.wait(seconds: seconds, for: "one primary") {
+      var primaries: [Node] = []
+      for node in nodes {
+        guard let status = try? await node.status(), let member = status["node"] as? [String: Any]
+        else { continue }
+        if member["role"] as? String == "primary" { primaries.append(node) }
+      }
+      found = primaries.count == 1 ? primaries[0] : nil
+      return found != nil
+    }
+    return try #require(found)
+  }
+
+  private func rows(_ node: Node) async throws -> String {
+    try await Command.sqlite(node.mount + "/a.db", "select group_concat(x) from t").output
+      .trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  private func expectRows(_ nodes: [Node], _ expected: String) async throws {
+    for node in nodes {
+      try await Deadline.wait(seconds: 20, for: "\(node.name) to have \(expected)") {
+        try await rows(node) == expected
+      }
+    }
+  }
+
+  @Test("A killed primary is replaced, and follows when it comes back", .timeLimit(.minutes(3)))
+  func killed() async throws {
+    try await withVoters { _, nodes in
+      var expected = "0"
+      let first = try await primary(nodes)
+      let made = try await Command.sqlite(
+        first.mount + "/a.db",
+        "pragma journal_mode=wal; create table t(x); insert into t values(0)"
+      )
+      #expect(made.isSuccess, "\(made.output)")
+      try await expectRows(nodes, expected)
+      for round in 1...2 {
+        let old = try await primary(nodes)
+        let others = nodes.filter { $0 !== old }
+        try await old.crash()
+        let began = ContinuousClock.now
+        let new = try await primary(others)
+        #expect(ContinuousClock.now - began < .seconds(5))
+        let written = try await Command.sqlite(
+          new.mount + "/a.db",
+          "insert into t values(\(round))"
+        )
+        #expect(written.isSuccess, "\(written.output)")
+        expected += ",\(round)"
+        try await old.start()
+        try await expectRows(nodes, expected)
+      }
+      try await expectSameBytes("a.db", nodes)
+    }
+  }
+
+  /// Applications keep one connection each while the lease goes round; nothing that was acknowledged is lost,
+  /// since each hand-over waits until the successor has everything.
+  @Test(
+    "Connections go on over hand-overs, and nothing is lost",
+    .timeLimit(.minutes(3)),
+    arguments: ["wal", "delete"]
+  )
+  func handedOver(mode: String) async throws {
+    try await withVoters { cluster, nodes in
+      let first = try await primary(nodes)
+      let made = try await Command.sqlite(
+        first.mount + "/a.db",
+        "pragma journal_mode=\(mode); create table t(node, x)"
+      )
+      #expect(made.isSuccess, "\(made.output)")
+      for node in nodes {
+        try await Deadline.wait(seconds: 20, for: "\(node.name) to have the table") {
+          try await Command.sqlite(node.mount + "/a.db", "select count(*) from t").isSuccess
+        }
+      }
+      let stop = cluster.directory + "/stop"
+      async let writers = Command.python(
+        "role_writers.py",
+        [stop, "a.db"] + nodes.map(\.mount),
+        seconds: 120
+      )
+      for _ in 0..<2 {
+        let old = try await primary(nodes)
+        let given = try await old.halite("demote")
+        #expect(given.isSuccess, "\(given.output)")
+        let new = try await primary(nodes)
+        #expect(new !== old)
+        let wanting = try #require(nodes.first { $0 !== new && $0 !== old })
+        let taken = try await wanting.halite("promote")
+        #expect(taken.isSuccess, "\(taken.output)")
+        #expect(try await primary(nodes) === wanting)
+      }
+      _ = FileManager.default.createFile(atPath: stop, contents: nil)
+      let result = try await writers
+      #expect(result.isSuccess, "\(result.output.suffix(2000))")
+      try await expectSameBytes("a.db", nodes)
+      let checked = try await Command.sqlite(nodes[0].mount + "/a.db", "pragma integrity_check")
+      #expect(checked.output.hasPrefix("ok"))
+    }
+  }
+
+  @Test(
+    "A primary that stood still is replaced, and follows when it goes on",
+    .timeLimit(.minutes(3))
+  )
+  func paused() async throws {
+    try await withVoters { _, nodes in
+      let old = try await primary(nodes)
+      let made = try await Command.sqlite(
+        old.mount + "/a.db",
+        "pragma journal_mode=wal; create table t(x); insert into t values(0)"
+      )
+      #expect(made.isSuccess, "\(made.output)")
+      try await expectRows(nodes, "0")
+      old.signal(SIGSTOP)
+      let others = nodes.filter { $0 !== old }
+      let new = try await primary(others)
+      let written = try await Command.sqlite(new.mount + "/a.db", "insert into t values(1)")
+      #expect(written.isSuccess, "\(written.output)")
+      old.signal(SIGCONT)
+      #expect(try await primary(nodes) === new)
+      try await expectRows(nodes, "0,1")
+      let refused = try await Command.sqlite(old.mount + "/a.db", "insert into t values(2)")
+      #expect(!refused.isSuccess, "\(refused.output)")
+    }
+  }
+
+  @Test(
+    "Without a majority nobody writes, and a node that is not a voter follows",
+    .timeLimit(.minutes(3))
+  )
+  func minority() async throws {
+    try await withVoters { cluster, nodes in
+      let observer = try await cluster.observer(4, of: nodes, ttl: Self.ttl)
+      defer { observer.discard() }
+      try await observer.start()
+      let old = try await primary(nodes)
+      let made = try await Command.sqlite(
+        old.mount + "/a.db",
+        "pragma journal_mode=wal; create table t(x); insert into t values(0)"
+      )
+      #expect(made.isSuccess, "\(made.output)")
+      try await expectRows(nodes + [observer], "0")
+      let others = nodes.filter { $0 !== old }
+      for node in others { node.signal(SIGSTOP) }
+      try await Deadline.wait(seconds: 10, for: "writes to be refused") {
+        try await !Command.sqlite(old.mount + "/a.db", "insert into t values(1)").isSuccess
+      }
+      #expect(try await rows(old).hasPrefix("0"))
+      for node in others { node.signal(SIGCONT) }
+      let new = try await primary(nodes)
+      let written = try await Command.sqlite(new.mount + "/a.db", "insert into t values(2)")
+      #expect(written.isSuccess, "\(written.output)")
+      try await expectSameBytes("a.db", nodes + [observer])
+      try await observer.stop()
+    }
+  }
+}
