@@ -11,6 +11,7 @@ package enum StatusReport {
         + (node.lagMilliseconds.map { ", lag \($0) ms" } ?? ""),
       "version   \(node.version), up \(duration(node.uptimeSeconds))",
     ]
+    if let lease = status.lease { lines.append("lease     \(text(lease))") }
     if let scrub = status.scrub { lines.append("scrub     \(text(scrub))") }
     lines.append("")
     lines += table(
@@ -38,6 +39,15 @@ package enum StatusReport {
     if !status.waiting.isEmpty { lines += ["", "WAITING"] + status.waiting }
     if !status.quarantine.isEmpty { lines += ["", "SET ASIDE"] + status.quarantine }
     return lines.map { trimmed($0) + "\n" }.joined()
+  }
+
+  private static func text(_ lease: NodeStatus.Lease) -> String {
+    var parts = [
+      lease.isVoter ? "\(lease.votersConnected + 1) of \(lease.voters) voters" : "not a voter"
+    ]
+    if let remaining = lease.remainingMilliseconds { parts.append("holds for \(remaining) ms") }
+    parts.append("elected \(lease.elections) times")
+    return parts.joined(separator: ", ")
   }
 
   private static func text(_ scrub: NodeStatus.Scrub) -> String {

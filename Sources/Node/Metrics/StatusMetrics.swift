@@ -19,8 +19,29 @@ enum StatusMetrics {
       help: "What keeps the node from taking writes or following, such as a full disk.",
       Double(status.problems.count + status.databases.count { $0.problem != nil })
     )
+    if let lease = status.lease { Self.lease(lease, &output) }
     output.gauge("halite_waiting", help: "Requests that wait.", Double(status.waiting.count))
     return output.text
+  }
+
+  private static func lease(_ lease: NodeStatus.Lease, _ output: inout PrometheusText) {
+    output.gauge(
+      "halite_elections",
+      help: "How often this node was elected since its start.",
+      Double(lease.elections)
+    )
+    output.gauge(
+      "halite_voters_connected",
+      help: "Other voters that this node reaches.",
+      Double(lease.votersConnected)
+    )
+    if let remaining = lease.remainingMilliseconds {
+      output.gauge(
+        "halite_lease_remaining_seconds",
+        help: "How long the primary may go on without further word from a majority.",
+        Double(remaining) / 1000
+      )
+    }
   }
 
   private static func node(

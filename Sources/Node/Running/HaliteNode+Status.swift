@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import Lease
 import Replication
 import Store
 
@@ -32,10 +33,30 @@ extension HaliteNode: NodeControlling {
       primary: primary(),
       databases: store.allDatabases.compactMap(Self.describe),
       peers: peers(),
-      problems: store.trouble.map { ["the disk: \($0)"] } ?? [],
+      problems: problems(),
       waiting: waiting(),
       quarantine: quarantine(),
-      scrub: scrub()
+      scrub: scrub(),
+      lease: election()
+    )
+  }
+
+  private func problems() -> [String] {
+    var problems = store.trouble.map { ["the disk: \($0)"] } ?? []
+    if let problem = (lease as? QuorumLease)?.standing.problem { problems.append(problem) }
+    return problems
+  }
+
+  private func election() -> NodeStatus.Lease? {
+    guard let lease = lease as? QuorumLease, case .quorum(let quorum) = configuration.lease.kind
+    else { return nil }
+    let standing = lease.standing
+    return NodeStatus.Lease(
+      remainingMilliseconds: standing.remaining.map(Self.milliseconds),
+      elections: standing.elections,
+      isVoter: quorum.voters[configuration.lease.hostname] != nil,
+      votersConnected: voters?.connected.count ?? 0,
+      voters: quorum.voters.count
     )
   }
 
@@ -60,7 +81,7 @@ extension HaliteNode: NodeControlling {
     var nodeRole = NodeStatus.Role.primary
     if case .changing = roles.current { nodeRole = .replica }
     if case .replica(let client, let engine) = roles.current {
-      nodeRole = .replica
+      nodeRole = (lease as? QuorumLease)?.standing.role == .candidate ? .candidate : .replica
       applied = engine.progress().applied.rawValue
       lag = client?.status.lag(at: .now).map(Self.milliseconds)
     }

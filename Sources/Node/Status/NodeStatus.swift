@@ -144,6 +144,8 @@ package struct NodeStatus: Codable, Sendable, Equatable {
   package var quarantine: [String]
   /// How far the scrub is; absent where it is turned off.
   package var scrub: Scrub?
+  /// The election; absent where the primary is fixed.
+  package var lease: Lease?
 
   package init(
     cluster: String,
@@ -154,7 +156,8 @@ package struct NodeStatus: Codable, Sendable, Equatable {
     problems: [String] = [],
     waiting: [String] = [],
     quarantine: [String] = [],
-    scrub: Scrub? = nil
+    scrub: Scrub? = nil,
+    lease: Lease? = nil
   ) {
     self.cluster = cluster
     self.node = node
@@ -165,6 +168,7 @@ package struct NodeStatus: Codable, Sendable, Equatable {
     self.waiting = waiting
     self.quarantine = quarantine
     self.scrub = scrub
+    self.lease = lease
   }
 }
 
@@ -182,6 +186,7 @@ extension NodeStatus {
     try container.encode(waiting, forKey: .waiting)
     try container.encode(quarantine, forKey: .quarantine)
     try container.encodeIfPresent(scrub, forKey: .scrub)
+    try container.encodeIfPresent(lease, forKey: .lease)
   }
 }
 
