@@ -51,7 +51,10 @@ struct ElectionTests {
       log: .zero
     )
     election.receive(
-      .init(LeaseTerm(1), .heartbeatReply(sequence: election.sequence, log: .zero)),
+      .init(
+        LeaseTerm(1),
+        .heartbeatReply(sequence: election.sequence, log: .zero, isCandidate: true)
+      ),
       from: "b",
       at: at(1.01),
       log: .zero
@@ -198,6 +201,15 @@ struct ElectionTests {
     #expect(candidate.takeDirectives() == [.fence(LeaseTerm(1))])
   }
 
+  @Test func theLeaseBeginsWithTheFirstAcknowledgedHeartbeat() {
+    var leader = leader()
+    leader.acknowledged = [:]
+    #expect(leader.role == .leader && leader.deadline == nil)
+    // A leader whom nobody answers gives up by itself.
+    leader.tick(at: at(1.91), log: .zero)
+    #expect(leader.role == .follower)
+  }
+
   @Test func theLeaseEndsAMarginBeforeTheOthersMayVote() throws {
     var leader = leader()
     #expect(leader.role == .leader)
@@ -208,7 +220,10 @@ struct ElectionTests {
     let beats = leader.takeDirectives()
     #expect(beats.count == 2)
     leader.receive(
-      .init(LeaseTerm(1), .heartbeatReply(sequence: leader.sequence, log: .zero)),
+      .init(
+        LeaseTerm(1),
+        .heartbeatReply(sequence: leader.sequence, log: .zero, isCandidate: false)
+      ),
       from: "c",
       at: at(1.6),
       log: .zero
@@ -218,7 +233,7 @@ struct ElectionTests {
     leader.tick(at: at(2), log: .zero)
     for (term, sequence) in [(LeaseTerm(0), leader.sequence), (LeaseTerm(1), leader.sequence + 1)] {
       leader.receive(
-        .init(term, .heartbeatReply(sequence: sequence, log: .zero)),
+        .init(term, .heartbeatReply(sequence: sequence, log: .zero, isCandidate: true)),
         from: "b",
         at: at(2),
         log: .zero
@@ -239,14 +254,22 @@ struct ElectionTests {
     #expect(
       leader.takeDirectives() == [
         .deposed(LeaseTerm(1)), .persist(ElectionRecord(term: LeaseTerm(4), vote: nil)),
-        .send(.init(LeaseTerm(4), .heartbeatReply(sequence: 1, log: .zero)), to: "c"),
+        .send(
+          .init(LeaseTerm(4), .heartbeatReply(sequence: 1, log: .zero, isCandidate: true)),
+          to: "c"
+        ),
       ]
     )
     // An earlier leader is told.
     leader.receive(.init(LeaseTerm(2), .heartbeat(sequence: 8)), from: "b", at: at(1.3), log: .zero)
     #expect(
       leader.takeDirectives()
-        == [.send(.init(LeaseTerm(4), .heartbeatReply(sequence: 0, log: .zero)), to: "b")]
+        == [
+          .send(
+            .init(LeaseTerm(4), .heartbeatReply(sequence: 0, log: .zero, isCandidate: true)),
+            to: "b"
+          )
+        ]
     )
     #expect(leader.leader == "c")
   }
@@ -254,6 +277,15 @@ struct ElectionTests {
   @Test func aLeaderThatHandsOverIsNoneAnyMore() {
     var leader = leader()
     _ = leader.takeDirectives()
+    // Not to one that is no voter, nor by itself to one that would not take it.
+    #expect(leader.handOver(to: "d", at: at(1.1)) == nil)
+    leader.receive(
+      .init(LeaseTerm(1), .heartbeatReply(sequence: 1, log: log(9, 9), isCandidate: false)),
+      from: "c",
+      at: at(1.05),
+      log: .zero
+    )
+    #expect(leader.successors(at: at(1.1)) == ["b"])
     #expect(leader.handOver(to: nil, at: at(1.1)) == "b")
     #expect(leader.role == .follower && leader.deadline == nil)
     #expect(
@@ -341,7 +373,8 @@ struct ElectionTests {
       .preVoteRequest(round: 7, log: log(1, 2), priority: -3),
       .preVoteReply(round: 7, isGranted: true), .voteRequest(log: log(3, 4), isHandOver: true),
       .voteReply(isGranted: false), .heartbeat(sequence: 9),
-      .heartbeatReply(sequence: 9, log: log(5, 6)), .timeoutNow, .handOverRequest,
+      .heartbeatReply(sequence: 9, log: log(5, 6), isCandidate: true), .timeoutNow,
+      .handOverRequest,
     ]
     var random = UInt64(1)
     for body in bodies {

@@ -34,11 +34,15 @@ struct FailoverTests {
   /// The node that is the primary, once there is just one.
   private func primary(_ nodes: [Node], seconds: Double = 20) async throws -> Node {
     var found: Node?
-    try await Deadline.wait(seconds: seconds, for: "one primary") {
+    var seen = ""
+    try await Deadline.wait(seconds: seconds, for: "one primary: \(seen)") {
+      seen = ""
       var primaries: [Node] = []
       for node in nodes {
         guard let status = try? await node.status(), let member = status["node"] as? [String: Any]
         else { continue }
+        seen +=
+          "\(member) \(status["waiting"] ?? "") \(status["problems"] ?? "") \(status["lease"] ?? "")\n"
         if member["role"] as? String == "primary" { primaries.append(node) }
       }
       found = primaries.count == 1 ? primaries[0] : nil
@@ -184,12 +188,20 @@ struct FailoverTests {
       try await Deadline.wait(seconds: 10, for: "writes to be refused") {
         try await !Command.sqlite(old.mount + "/a.db", "insert into t values(1)").isSuccess
       }
-      #expect(try await rows(old).hasPrefix("0"))
+      let read = try await rows(old)
+      #expect(read.hasPrefix("0"), "\(read); \(old.log.suffix(1500))")
       for node in others { node.signal(SIGCONT) }
       let new = try await primary(nodes)
       let written = try await Command.sqlite(new.mount + "/a.db", "insert into t values(2)")
       #expect(written.isSuccess, "\(written.output)")
       try await expectSameBytes("a.db", nodes + [observer])
+      // Not to one that does not vote, and at once.
+      let refused = try await new.halite("demote", ["--to", "node4"])
+      #expect(
+        !refused.isSuccess && refused.output.contains("node4 is not there"),
+        "\(refused.output)"
+      )
+      #expect(try await primary(nodes) === new)
       try await observer.stop()
     }
   }

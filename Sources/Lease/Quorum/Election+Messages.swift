@@ -30,9 +30,11 @@ extension Election {
       if isGranted, message.term == record.term { receiveVote(from: voter, at: now) }
     case .heartbeat(let sequence):
       receiveHeartbeat(from: voter, message.term, sequence, at: now, log: own)
-    case .heartbeatReply(let sequence, let log):
+    case .heartbeatReply(let sequence, let log, let isCandidate):
       adopt(message.term, at: now)
-      receiveReply(from: voter, message.term, sequence, log, at: now)
+      guard role == .leader, message.term == record.term else { return }
+      heard[voter] = Heard(at: now, log: log, isCandidate: isCandidate)
+      acknowledge(sequence, by: voter)
     case .timeoutNow:
       guard message.term == record.term, leader == voter else { return }
       campaign(at: now, isHandOver: true)
@@ -50,28 +52,26 @@ extension Election {
   ) {
     guard term >= record.term else {
       // It learns of the later term from the answer.
-      let reply = ElectionMessage.Body.heartbeatReply(sequence: 0, log: log)
-      directives.append(.send(.init(record.term, reply), to: voter))
-      return
+      return answer(voter, 0, log)
     }
     adopt(term, at: now)
     guard role != .leader else { return }
     role = .follower
     leader = voter
     promise(at: now)
-    let reply = ElectionMessage.Body.heartbeatReply(sequence: number, log: log)
+    answer(voter, number, log)
+  }
+
+  private mutating func answer(_ voter: String, _ number: UInt64, _ log: LogPosition) {
+    let reply = ElectionMessage.Body.heartbeatReply(
+      sequence: number,
+      log: log,
+      isCandidate: configuration.isCandidate
+    )
     directives.append(.send(.init(record.term, reply), to: voter))
   }
 
-  private mutating func receiveReply(
-    from voter: String,
-    _ term: LeaseTerm,
-    _ number: UInt64,
-    _ log: LogPosition,
-    at now: Instant
-  ) {
-    guard role == .leader, term == record.term else { return }
-    heard[voter] = (now, log)
+  private mutating func acknowledge(_ number: UInt64, by voter: String) {
     // Only what was sent in this term is remembered.
     guard let sent = sentAt[number] else { return }
     acknowledged[voter] = max(acknowledged[voter] ?? sent, sent)
@@ -85,8 +85,9 @@ extension Election {
   /// - Returns: whom; nil when this node does not lead or there is nobody.
   package mutating func handOver(to successor: String?, at now: Instant) -> String? {
     guard role == .leader else { return nil }
-    let recent = heard.filter { now - $0.value.at < configuration.ttl && others.contains($0.key) }
-    let best = recent.max { ($0.value.log, $1.key) < ($1.value.log, $0.key) }?.key
+    let candidates = successors(at: now)
+    let best = heard.filter { candidates.contains($0.key) }
+      .max { ($0.value.log, $1.key) < ($1.value.log, $0.key) }?.key
     guard let chosen = successor ?? best, others.contains(chosen) else { return nil }
     let term = record.term
     stepDown(at: now)
@@ -95,6 +96,12 @@ extension Election {
     promisedUntil = now
     directives.append(.send(.init(term, .timeoutNow), to: chosen))
     return chosen
+  }
+
+  /// The voters that were heard lately and would take the lease.
+  package func successors(at now: Instant) -> Set<String> {
+    let recent = heard.filter { now - $0.value.at < configuration.ttl && $0.value.isCandidate }
+    return Set(recent.keys).intersection(others)
   }
 
   /// Gives the lease up without a successor.

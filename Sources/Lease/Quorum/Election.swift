@@ -55,6 +55,13 @@ package struct Election: Sendable {
     case handOverRequested(String)
   }
 
+  /// What a voter said last.
+  struct Heard: Sendable {
+    var at: Instant
+    var log: LogPosition
+    var isCandidate: Bool
+  }
+
   package typealias Instant = LeaseClock.Instant
 
   /// The part of `ttl` by which a leader stops early, since clocks may run at different speeds: a tenth is more
@@ -97,7 +104,7 @@ package struct Election: Sendable {
   /// For each voter when the last heartbeat was sent that it has acknowledged.
   var acknowledged: [String: Instant] = [:]
   /// For each voter when it was heard last, and where its log ended then.
-  package internal(set) var heard: [String: (at: Instant, log: LogPosition)] = [:]
+  var heard: [String: Heard] = [:]
 
   /// - Parameters:
   ///   - record: what is on stable storage.
@@ -123,10 +130,11 @@ package struct Election: Sendable {
   /// Whether this node leads for good, being the only voter.
   package var isAlone: Bool { configuration.voters == [configuration.name] }
 
-  /// Until when this node may act as the leader; nil when it may not, or is the only voter.
+  /// Until when this node may act as the leader; nil when it may not, as before a majority has acknowledged the
+  /// first heartbeat, or is the only voter.
   package var deadline: Instant? {
     guard role == .leader, !isAlone else { return nil }
-    return acknowledgedByMajority.map { $0 + lease } ?? ledSince
+    return acknowledgedByMajority.map { $0 + lease }
   }
 
   /// How long a leader may count on what a majority has acknowledged.

@@ -8,7 +8,8 @@ package struct ElectionMessage: Hashable, Sendable {
     case voteRequest(log: LogPosition, isHandOver: Bool)
     case voteReply(isGranted: Bool)
     case heartbeat(sequence: UInt64)
-    case heartbeatReply(sequence: UInt64, log: LogPosition)
+    /// `isCandidate`: whether the voter would take the lease.
+    case heartbeatReply(sequence: UInt64, log: LogPosition, isCandidate: Bool)
     /// From the leader: it has given its lease up, the receiver is to campaign at once.
     case timeoutNow
     /// To the leader: the sender wants the lease.
@@ -51,9 +52,9 @@ extension ElectionMessage {
     case .heartbeat(let sequence):
       kind = 5
       words += [sequence]
-    case .heartbeatReply(let sequence, let log):
+    case .heartbeatReply(let sequence, let log, let isCandidate):
       kind = 6
-      words += [sequence, log.term.rawValue, log.index]
+      words += [sequence, log.term.rawValue, log.index, isCandidate ? 1 : 0]
     case .timeoutNow: kind = 7
     case .handOverRequest: kind = 8
     }
@@ -80,7 +81,7 @@ extension ElectionMessage {
   }
 
   private static func body(_ kind: UInt8, _ words: [UInt64]) -> Body? {
-    let counts: [Int] = [4, 2, 3, 1, 1, 3, 0, 0]
+    let counts: [Int] = [4, 2, 3, 1, 1, 4, 0, 0]
     guard kind >= 1, kind <= 8, words.count == counts[Int(kind) - 1] else { return nil }
     switch kind {
     case 1:
@@ -97,8 +98,10 @@ extension ElectionMessage {
     case 4: return truth(words[0]).map { .voteReply(isGranted: $0) }
     case 5: return .heartbeat(sequence: words[0])
     case 6:
-      guard let log = position(words[1], words[2]) else { return nil }
-      return .heartbeatReply(sequence: words[0], log: log)
+      guard let log = position(words[1], words[2]), let isCandidate = truth(words[3]) else {
+        return nil
+      }
+      return .heartbeatReply(sequence: words[0], log: log, isCandidate: isCandidate)
     case 7: return .timeoutNow
     default: return .handOverRequest
     }

@@ -211,6 +211,12 @@ package final class QuorumLease: Lease {
     }
   }
 
+  /// The voters to whom the lease could be handed over now.
+  package var successors: Set<String> {
+    let now = clock.now
+    return shared.withLock { $0.election.role == .leader ? $0.election.successors(at: now) : [] }
+  }
+
   private func perform(
     _ input: @escaping @Sendable (inout Election, LeaseClock.Instant, LogPosition) -> Void
   ) {

@@ -7,17 +7,17 @@ import Store
 import Synchronization
 
 // Handing over: nobody begins a transaction any more, those under way end, the successor gets what it lacks, and
-// then the lease is given to it. Whoever wanted to write waits for all of that, and for no longer than `patience`.
+// then the lease is given to it. Whoever wanted to write waits for all of that, and for no longer than `handOverTime`.
 
 extension HaliteNode {
   /// How long writers are kept waiting before the hand-over is given up.
-  private static let patience = Duration.seconds(5)
+  private static let handOverTime = Duration.seconds(5)
   private static let look = Duration.milliseconds(1)
 
   package func promote() async throws -> String {
     if let term = roles.term { return "this node is the primary already, in term \(term)" }
     try await lease.promote()
-    let deadline = ContinuousClock.now + Self.patience
+    let deadline = ContinuousClock.now + Self.handOverTime
     while roles.term == nil {
       try await wait(until: deadline, "this node holds the lease and could not take over in time")
     }
@@ -25,6 +25,9 @@ extension HaliteNode {
   }
 
   package func demote(to successor: String?) async throws -> String {
+    if case .alone = roles.current {
+      throw ControlError(.refused, "this node stands alone; there is no other to be the primary")
+    }
     guard roles.term != nil else {
       throw ControlError(.refused, "this node is not the primary")
     }
@@ -46,29 +49,32 @@ extension HaliteNode {
 
   /// Gives the lease to another node.
   func handOver(to successor: String?) async throws {
-    guard case .quorum = configuration.lease.kind else {
-      return try await lease.demote(to: successor)
-    }
+    guard let quorum = lease as? QuorumLease else { return try await lease.demote(to: successor) }
     guard let server, roles.term != nil else { return }
     guard !isHandingOver.exchange(true, ordering: .acquiring) else {
       throw ControlError(.refused, "this node is handing over already")
     }
     defer { isHandingOver.store(false, ordering: .releasing) }
-    let deadline = ContinuousClock.now + Self.patience
+    let deadline = ContinuousClock.now + Self.handOverTime
     store.pauseWriters()
     // Also where the role has changed, which lets them go on by itself.
     defer { store.resumeWriters() }
     while !store.isQuiet {
       try await wait(until: deadline, "a client is in the midst of a transaction; try again")
     }
-    var chosen = Self.successor(server, successor, store.log.last.index)
+    var chosen: String?
     while chosen == nil {
-      try await wait(
-        until: deadline,
-        successor.map { "\($0) is not connected, or too far behind" }
-          ?? "no other voter is connected that has everything"
-      )
-      chosen = Self.successor(server, successor, store.log.last.index)
+      let candidates = quorum.successors.filter { successor == nil || successor == $0 }
+      guard !candidates.isEmpty else {
+        throw ControlError(
+          .refused,
+          "\(successor ?? "another voter") is not there, or is not a candidate"
+        )
+      }
+      chosen = Self.successor(server, candidates, store.log.last.index)
+      if chosen == nil {
+        try await wait(until: deadline, "no voter that could be the primary has everything yet")
+      }
     }
     try await lease.demote(to: chosen)
     while roles.term != nil {
@@ -76,14 +82,14 @@ extension HaliteNode {
     }
   }
 
-  /// The voter to hand over to: connected, and with every entry.
+  /// One of those who could be the primary that is connected and has every entry.
   private static func successor(
     _ server: ReplicationServer,
-    _ wanted: String?,
+    _ candidates: Set<String>,
     _ last: LogIndex
   ) -> String? {
     server.peers().first {
-      $0.isConnected && $0.progress.received >= last && (wanted == nil || wanted == $0.name)
+      $0.isConnected && $0.progress.received >= last && candidates.contains($0.name)
     }?.name
   }
 

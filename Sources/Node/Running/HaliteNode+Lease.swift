@@ -14,6 +14,9 @@ extension HaliteNode {
   /// How often it is looked whether all that came from the last primary has been applied.
   private static let settling = Duration.milliseconds(2)
 
+  /// How long a node that was elected may take to apply what it has.
+  private static let patience = Duration.seconds(5)
+
   /// Does what the lease says until the task is cancelled.
   func followLease() async {
     var states = lease.states().makeAsyncIterator()
@@ -48,8 +51,20 @@ extension HaliteNode {
   /// Becomes the primary, once all that the log holds is applied.
   private func takeOver(_ term: LeaseTerm) async {
     guard case .replica(_, let engine) = roles.current else { return }
+    let deadline = ContinuousClock.now + Self.patience
     while !engine.isCurrent {
       guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return }
+      guard ContinuousClock.now < deadline else {
+        logger.error(
+          "this node cannot be the primary, since it waits for databases",
+          metadata: [
+            "term": "\(term)", "waiting": "\(waiting().joined(separator: "; "))",
+            "to repair": "\(engine.databasesToRepair().joined(separator: ", "))",
+          ]
+        )
+        try? await lease.demote(to: nil)
+        return
+      }
     }
     guard holds(term) else { return }
     do {
@@ -75,7 +90,6 @@ extension HaliteNode {
     guard case .primary = roles.current else { return }
     store.stepDown()
     roles.set(.changing)
-    await server?.closeReplicas()
     do {
       let engine = try await pool.runIfActive { [self] in
         let engine = try ReplicaEngine(store: store)
@@ -93,6 +107,7 @@ extension HaliteNode {
       )
     }
     store.resumeWriters()
+    await server?.closeReplicas()
     logger.notice("this node is not the primary any more")
     tellPrimary(lease.state)
   }

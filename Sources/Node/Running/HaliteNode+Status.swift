@@ -166,7 +166,7 @@ extension HaliteNode: NodeControlling {
     }
   }
 
-  private func waiting() -> [String] {
+  func waiting() -> [String] {
     guard case .replica(_, let engine) = roles.current else { return [] }
     return engine.waitingDatabases().map { name, index in
       "database \(name) waits to apply entry \(index)"

@@ -64,6 +64,8 @@ package final class ReplicationServer: Sendable {
   )
   /// How long connections may take to say goodbye.
   private static let goodbyeTime = TimeAmount.seconds(2)
+  /// The same where the node goes on and has something else to do: they would notice by themselves.
+  private static let dismissalTime = TimeAmount.milliseconds(100)
 
   private let context: ServerContext
   private let group: any EventLoopGroup
@@ -135,7 +137,7 @@ package final class ReplicationServer: Sendable {
 
   /// Says goodbye to all replicas, and to no voters: this node is not the primary any more.
   ///
-  /// Returns when their connections are closed, after two seconds at most. Replicas that come back
+  /// Returns when their connections are closed, after a tenth of a second at most. Replicas that come back
   /// are refused by what `term` says, which must be nil or another one by now.
   package func closeReplicas(_ reason: Goodbye.Reason = .newTerm) async {
     await end(reason, replicasOnly: true)
@@ -247,7 +249,7 @@ package final class ReplicationServer: Sendable {
     let ending = channels
     let loop = group.next()
     let closed = EventLoopFuture.andAllComplete(ending.map(\.closeFuture), on: loop)
-    let timeout = loop.scheduleTask(in: Self.goodbyeTime) {
+    let timeout = loop.scheduleTask(in: replicasOnly ? Self.dismissalTime : Self.goodbyeTime) {
       for channel in ending { channel.close(mode: .all, promise: nil) }
     }
     try? await closed.get()

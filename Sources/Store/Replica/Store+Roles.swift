@@ -104,8 +104,9 @@ enum TakeOver {
 extension Database {
   /// Makes the daemon the one writer of a database that clients may have open.
   func takeOver() throws(StoreError) -> TakeOver {
-    if mainLocks.tryLock(.write, MainLock.pending) {
-      if mainLocks.tryLock(.write, MainLock.shared) {
+    // Whoever comes meanwhile waits, and is not refused.
+    if mainLocks.tryLock(.write, MainLock.pending, briefly: true) {
+      if mainLocks.tryLock(.write, MainLock.shared, briefly: true) {
         defer { unlockExclusive() }
         return try takeOverAlone()
       }
@@ -157,35 +158,74 @@ extension Database {
       mainLocks.tryLock(.read, MainLock.shared)
     else { return .later }
     let seen = try context.disk.open(sharedMemoryPath, [.write])
-    let fresh = WALIndex(memory: try SharedMemory(seen))
+    let index = WALIndex(memory: try SharedMemory(seen))
     let result = try state.withLock { state throws(StoreError) -> TakeOver in
       guard state.failed == nil, let size = state.pageSize else { return .differs }
-      let index = state.index ?? fresh
       state.index = index
-      let file = try context.disk.open(path("-wal"), [.write])
-      guard let header = state.wal.header else {
-        // A log in which nothing has been written yet.
-        guard index.frames == 0 else { return .differs }
-        let wal = WALHeader(
-          pageSize: size,
-          sequence: 0,
-          salt1: context.random(),
-          salt2: context.random()
-        )
-        try beginWAL(wal, file, index, in: &state)
+      let file = try context.disk.open(path("-wal"), [.write, .create])
+      if let header = state.wal.header, try isSame(state.walFile, file) {
         state.walFile = file
+        // Frames of a transaction that was refused are written over.
+        state.wal.adopt(header, end: state.wal.captured, sum: state.wal.lastSum)
+        if try index.header() == nil {
+          guard try rebuild(index, header, file, in: &state) else { return .differs }
+        }
+        guard agrees(state, index) else { return .differs }
+        // No client would set it for what is applied.
+        markForReaders(index)
         return .done
       }
+      // A log in which nothing has been committed yet: its first user has just come.
+      if try index.header() != nil, index.frames > 0 { return .differs }
+      state.walPages.removeAll()
+      let wal = WALHeader(
+        pageSize: size,
+        sequence: 0,
+        salt1: context.random(),
+        salt2: context.random()
+      )
+      try beginWAL(wal, file, index, in: &state)
       state.walFile = file
-      // Frames of a transaction that was refused are written over.
-      state.wal.adopt(header, end: state.wal.captured, sum: state.wal.lastSum)
-      guard agrees(state, index) else { return .differs }
-      // No client would set it for what is applied.
-      markForReaders(index)
-      return .done
+      return try isIntact(&state) ? .done : .differs
     }
     isDone = true
     return result
+  }
+
+  private func isSame(_ old: (any DiskFile)?, _ file: any DiskFile) throws(StoreError) -> Bool {
+    guard let old else { return false }
+    let (a, b) = (try old.information(), try file.information())
+    return a.device == b.device && a.inode == b.inode
+  }
+
+  /// Makes the index of a log whose frames have all been captured. Whoever has just come to the database has
+  /// emptied it, and cannot do that by itself here.
+  private func rebuild(
+    _ index: WALIndex,
+    _ header: WALHeader,
+    _ file: any DiskFile,
+    in state: inout DatabaseState
+  ) throws(StoreError) -> Bool {
+    var pages: [UInt32] = []
+    if state.wal.frames > 0 {
+      guard let found = try pageNumbers(1...state.wal.frames, header, file) else { return false }
+      pages = found
+    }
+    try index.memory.grow(to: SharedMemory.regionBytes)
+    try index.append(pages, after: 0)
+    index.publish(
+      WALIndex.Header(
+        bigEndianSums: header.bigEndianSums,
+        pageSize: header.pageSize,
+        frames: state.wal.frames,
+        pages: state.pages,
+        sum: state.wal.lastSum,
+        salt1: header.salt1,
+        salt2: header.salt2
+      )
+    )
+    index.resetCheckpointInformation()
+    return true
   }
 
   private func agrees() throws(StoreError) -> Bool {

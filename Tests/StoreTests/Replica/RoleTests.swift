@@ -192,6 +192,32 @@ struct RoleTests {
     }
   }
 
+  /// The first to open a database after its node ceased to be the primary would build the wal-index, and must not.
+  @Test func readersThatComeMeanwhileWait() throws {
+    let cluster = try Cluster()
+    var rows = 0
+    for round in 0..<4 {
+      let writer = try cluster.here.connect("a.db")
+      try writer.run("PRAGMA journal_mode=wal")
+      try writer.run("CREATE TABLE IF NOT EXISTS t(a)")
+      try writer.run("INSERT INTO t VALUES (\(round))")
+      rows += 1
+      try cluster.follow()
+      // Odd rounds leave a write-ahead log behind, even ones none.
+      if round % 2 == 0 { writer.close() }
+      let old = cluster.here
+      old.store.stepDown()
+      try cluster.promoteOther()
+      let reader = try old.connect("a.db")
+      #expect(try reader.number("SELECT count(*) FROM t") == rows, "round \(round)")
+      reader.close()
+      try cluster.follow()
+      if round % 2 == 1 { writer.close() }
+      try cluster.change()
+      try cluster.follow()
+    }
+  }
+
   @Test func nothingIsCommittedAfterTheLeaseOrUnderAnEarlierTerm() throws {
     let cluster = try Cluster()
     let writer = try cluster.here.connect("a.db")
