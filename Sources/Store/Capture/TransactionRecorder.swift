@@ -3,8 +3,7 @@ import LTX
 /// Turns pages that may have changed into one transaction of the log.
 ///
 /// The caller holds the database's state for the whole of it, which is what keeps the positions
-/// of a database in the order of its entries. Pages are not compressed here, where a commit waits, but
-/// when the entry is packed (`LogPacker`).
+/// of a database in the order of its entries.
 struct TransactionRecorder {
   /// What a transaction consists of besides its pages.
   struct Details {
@@ -122,7 +121,7 @@ struct TransactionRecorder {
         try kept.reset(header: header)
         result = kept
       } else {
-        result = try LTXEncoder(header: header, compression: .none)
+        result = try LTXEncoder(header: header, compression: .fast)
       }
     }
     guard let result else { throw StoreError(.invalid, "no encoder for database \(name)") }

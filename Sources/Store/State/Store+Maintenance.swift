@@ -24,8 +24,6 @@ extension Store {
     try state.withLock({ $0.engine })?.settle()
     let redo = try saveRedoStart()
     try trim(redo)
-    // That takes room before it gives any.
-    if configuration.compress, !context.health.isFull { try log.packClosed() }
   }
 
   /// Lets go of what large transactions needed.
