@@ -52,9 +52,7 @@ struct NodeParts: Sendable {
     _ configuration: ReplicationServer.Configuration,
     term: @escaping @Sendable () -> Term?
   ) -> ReplicationServer {
-    var configuration = configuration
-    if !self.configuration.data.compress { configuration.features.remove(.packedEntries) }
-    return ReplicationServer(
+    ReplicationServer(
       configuration: configuration,
       source: store,
       term: term,

@@ -45,14 +45,13 @@ extension PrimaryPeer {
     }
     let plan = CatchUpPlan(primary: log, replica: hello.log, wantsReset: hello.wantsReset)
     admit(hello.name, start: plan.start)
-    features = hello.features.intersection(local.features)
     let highest = min(hello.versions.upperBound, ProtocolVersion.supported.upperBound)
     outbox.append(
       .send(
         .welcome(
           Welcome(
             version: highest,
-            features: features,
+            features: hello.features.intersection(.supported),
             cluster: cluster,
             name: local.name,
             log: log,

@@ -32,7 +32,6 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   var snapshot: (id: UInt32, source: any SnapshotSource)?
   private var ticks: RepeatedTask?
   private var appends: SubscriptionToken?
-  private var packer = LogPacker()
   private var isPumping = false
   private var isAdmitted = false
   private var isClosing = false
@@ -52,9 +51,6 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     logReads = BlockingQueue(server.pool)
     snapshotReads = BlockingQueue(server.pool)
   }
-
-  /// Whether entries are packed for this peer.
-  private var packs: Bool { peer?.features.contains(.packedEntries) ?? false }
 
   private var now: ContinuousClock.Instant { server.configuration.clock.now() }
 
@@ -146,8 +142,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
         name: configuration.nodeName,
         cluster: configuration.cluster(),
         term: server.term(),
-        primary: configuration.primary(),
-        features: configuration.features
+        primary: configuration.primary()
       ),
       certifiedNames: certifiedNames,
       timing: configuration.timing,
@@ -244,8 +239,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     case .send(let message):
       writer.write(message, term: peer?.term ?? .zero, to: context)
     case .recent(let first, let maxBytes):
-      var batch = source.recent(from: first, maxBytes: maxBytes)
-      if packs { batch = batch.map { packer.pack($0) } }
+      let batch = source.recent(from: first, maxBytes: maxBytes)
       peer?.recent(batch, at: now)
     case .summarize:
       ask(logReads) {
@@ -256,14 +250,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
         $0.peer?.summarized(log: $1.0, databases: $1.1)
       }
     case .readLog(let first, let maxBytes):
-      let packs = self.packs
       ask(logReads) {
-        Result { () throws(StoreError) in
-          let batch = try source.read(from: first, maxBytes: maxBytes)
-          guard packs else { return batch }
-          var packer = LogPacker()
-          return packer.pack(batch)
-        }
+        Result { () throws(StoreError) in try source.read(from: first, maxBytes: maxBytes) }
       } then: {
         $0.peer?.read($1, at: $0.now)
       }

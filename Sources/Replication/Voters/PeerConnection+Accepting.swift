@@ -24,8 +24,7 @@ extension PeerConnection {
       .accepting(voters: peers?.names ?? []),
       local: PeerSession.Local(
         name: configuration.nodeName,
-        cluster: configuration.cluster(),
-        features: configuration.features
+        cluster: configuration.cluster()
       ),
       certifiedNames: certifiedNames,
       timing: configuration.timing,

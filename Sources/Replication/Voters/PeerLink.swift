@@ -134,8 +134,7 @@ final class PeerLink: Sendable {
       .dialling(voter: voter),
       local: PeerSession.Local(
         name: configuration.nodeName,
-        cluster: configuration.cluster(),
-        features: configuration.features
+        cluster: configuration.cluster()
       ),
       timing: configuration.timing,
       now: configuration.clock.now()

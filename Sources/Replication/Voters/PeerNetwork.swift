@@ -21,8 +21,6 @@ package final class PeerNetwork: Sendable {
     /// what the network has lost.
     package var connectTimeout = Duration.seconds(1)
     package var clock = ReplicationClock.system
-    /// What may be used with a voter that knows it too.
-    package var features = Features.supported
 
     package init(
       peers: [String: NetworkAddress],

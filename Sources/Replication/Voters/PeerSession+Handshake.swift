@@ -67,7 +67,7 @@ extension PeerSession {
 
   private mutating func agree(with name: String, of cluster: ClusterID?, features: Features) {
     self.name = name
-    self.features = features.intersection(local.features)
+    self.features = features.intersection(.supported)
     peerCluster = cluster
     phase = .open
   }

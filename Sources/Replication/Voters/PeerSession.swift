@@ -27,13 +27,10 @@ package struct PeerSession: Sendable {
     package var name: String
     /// Nil before this node has joined a cluster.
     package var cluster: ClusterID?
-    /// What this node is willing to use.
-    package var features: Features
 
-    package init(name: String, cluster: ClusterID?, features: Features = .supported) {
+    package init(name: String, cluster: ClusterID?) {
       self.name = name
       self.cluster = cluster
-      self.features = features
     }
   }
 
@@ -87,7 +84,7 @@ package struct PeerSession: Sendable {
     case .accepting: phase = .awaitingHello
     case .dialling:
       phase = .awaitingWelcome
-      let hello = PeerHello(features: local.features, cluster: local.cluster, name: local.name)
+      let hello = PeerHello(cluster: local.cluster, name: local.name)
       outbox.append(.send(.peerHello(hello)))
     }
   }

@@ -44,10 +44,8 @@ package struct Features: OptionSet, Hashable, Sendable {
   package let rawValue: UInt64
   package init(rawValue: UInt64) { self.rawValue = rawValue }
 
-  /// Entries may have a packed payload, see `LogPacker`.
-  package static let packedEntries = Features(rawValue: 1)
-
-  package static let supported: Features = [.packedEntries]
+  /// None yet.
+  package static let supported: Features = []
 }
 
 /// The answer to a hello: how the replica's log is brought in line with the primary's.

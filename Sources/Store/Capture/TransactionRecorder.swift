@@ -22,6 +22,7 @@ struct TransactionRecorder {
   let log: Log
   let node: UInt64
   let milliseconds: UInt64
+  let compression: LTXCompression
   let name: String
 
   /// Records a transaction and brings the state to it.
@@ -121,7 +122,7 @@ struct TransactionRecorder {
         try kept.reset(header: header)
         result = kept
       } else {
-        result = try LTXEncoder(header: header, compression: .fast)
+        result = try LTXEncoder(header: header, compression: compression)
       }
     }
     guard let result else { throw StoreError(.invalid, "no encoder for database \(name)") }
