@@ -119,6 +119,8 @@ package struct QuorumConfiguration: Sendable, Equatable {
   /// Of candidates with equal logs that with the highest priority becomes the primary.
   package let priority: Int
   package let isCandidate: Bool
+
+  func isVoter(_ name: String) -> Bool { voters[name] != nil }
 }
 
 /// A command of `exec`.
@@ -153,7 +155,7 @@ extension Configuration {
     switch lease.kind {
     case .single: true
     case .fixed(_, let isPrimary): isPrimary
-    case .quorum(let quorum): quorum.isCandidate && quorum.voters[lease.hostname] != nil
+    case .quorum(let quorum): quorum.isCandidate && quorum.isVoter(lease.hostname)
     }
   }
 }

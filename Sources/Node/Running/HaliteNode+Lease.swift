@@ -129,8 +129,7 @@ extension HaliteNode {
     _ engine: ReplicaEngine
   ) async {
     do {
-      let primary = NetworkAddress(host: address.host, port: address.port)
-      let client = try parts.client(of: primary, named: name, engine)
+      let client = try parts.client(of: address, named: name, engine)
       roles.set(.replica(client, engine))
       try await client.run()
     } catch {
@@ -142,7 +141,7 @@ extension HaliteNode {
   /// A node that does not vote is told by nobody who the primary is: it asks one voter after the other.
   private func seek(_ engine: ReplicaEngine) async {
     guard case .quorum(let quorum) = configuration.lease.kind,
-      quorum.voters[configuration.lease.hostname] == nil
+      !quorum.isVoter(configuration.lease.hostname)
     else { return }
     while !Task.isCancelled {
       for (name, address) in quorum.voters.sorted(by: { $0.key < $1.key }) where !Task.isCancelled {
@@ -178,18 +177,6 @@ extension HaliteNode {
     )
   }
 
-  private var parts: NodeParts {
-    NodeParts(
-      configuration: configuration,
-      store: store,
-      cluster: cluster,
-      security: security,
-      pool: pool,
-      metrics: replicationMetrics,
-      logger: logger
-    )
-  }
-
   /// What keeps this node in touch with the others.
   func linkServices() -> [any Service] {
     var services: [any Service] = []
@@ -202,7 +189,7 @@ extension HaliteNode {
       services.append(CancelledAtShutdown { try await client.run() })
     default: break
     }
-    if case .tls(let credentials) = security {
+    if case .tls(let credentials) = parts.security {
       let watcher = TLSWatcher(credentials, pool: pool)
       services.append(CancelledAtShutdown { try await watcher.run() })
     }

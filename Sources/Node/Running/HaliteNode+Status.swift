@@ -41,20 +41,21 @@ extension HaliteNode: NodeControlling {
     )
   }
 
+  /// How the election stands; nil where the primary is fixed.
+  private var standing: QuorumStanding? { (lease as? QuorumLease)?.standing }
+
   private func problems() -> [String] {
     var problems = store.trouble.map { ["the disk: \($0)"] } ?? []
-    if let problem = (lease as? QuorumLease)?.standing.problem { problems.append(problem) }
+    if let problem = standing?.problem { problems.append(problem) }
     return problems
   }
 
   private func election() -> NodeStatus.Lease? {
-    guard let lease = lease as? QuorumLease, case .quorum(let quorum) = configuration.lease.kind
-    else { return nil }
-    let standing = lease.standing
+    guard let standing, case .quorum(let quorum) = configuration.lease.kind else { return nil }
     return NodeStatus.Lease(
       remainingMilliseconds: standing.remaining.map(Self.milliseconds),
       elections: standing.elections,
-      isVoter: quorum.voters[configuration.lease.hostname] != nil,
+      isVoter: quorum.isVoter(configuration.lease.hostname),
       votersConnected: voters?.connected.count ?? 0,
       voters: quorum.voters.count
     )
@@ -81,7 +82,7 @@ extension HaliteNode: NodeControlling {
     var nodeRole = NodeStatus.Role.primary
     if case .changing = roles.current { nodeRole = .replica }
     if case .replica(let client, let engine) = roles.current {
-      nodeRole = (lease as? QuorumLease)?.standing.role == .candidate ? .candidate : .replica
+      nodeRole = standing?.role == .candidate ? .candidate : .replica
       applied = engine.progress().applied.rawValue
       lag = client?.status.lag(at: .now).map(Self.milliseconds)
     }

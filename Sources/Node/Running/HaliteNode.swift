@@ -41,8 +41,8 @@ package final class HaliteNode: Sendable {
   let voters: PeerNetwork?
   /// The voters that want the lease, as they ask.
   let handOverRequests: AsyncStream<String>?
-  /// How connections are protected; nil for a node that has none.
-  let security: Replication.TransportSecurity?
+  /// What links to others are made from.
+  let parts: NodeParts
 
   /// Runs a node until it is told to stop or its command ends.
   ///
@@ -85,12 +85,11 @@ package final class HaliteNode: Sendable {
     store = try Self.openStore(configuration, disk: disk, logger: logger)
     cluster = try ClusterFile(directory: directory, disk: disk)
     scrubber = Self.scrubber(configuration, store)
-    security = try NodeLinks.security(configuration, logger)
-    let parts = NodeParts(
+    parts = NodeParts(
       configuration: configuration,
       store: store,
       cluster: cluster,
-      security: security,
+      security: try NodeLinks.security(configuration, logger),
       pool: pool,
       metrics: replicationMetrics,
       logger: logger

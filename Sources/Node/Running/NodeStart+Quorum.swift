@@ -30,7 +30,7 @@ extension NodeStart {
     // A commit asks the lease itself, and does not wait until its loss has been noticed.
     store.log.setLease { lease.state.mayCommit(at: LeaseClock.system.now, margin: .zero) }
     var configuration = ReplicationServer.Configuration(
-      address: parts.listensAt,
+      address: NetworkAddress(parts.configuration.replication.address),
       security: security,
       nodeName: parts.name
     ) { cluster.cluster }
@@ -53,14 +53,14 @@ extension NodeStart {
     _ security: Replication.TransportSecurity
   ) -> PeerNetwork {
     let cluster = parts.cluster
-    var peers: [String: NetworkAddress] = [:]
-    if quorum.voters[parts.name] != nil {
-      for (name, address) in quorum.voters where name != parts.name {
-        peers[name] = NetworkAddress(host: address.host, port: address.port)
-      }
-    }
+    // A node that does not vote has nothing to say to those that do.
+    let peers = quorum.isVoter(parts.name) ? quorum.voters.filter { $0.key != parts.name } : [:]
     return PeerNetwork(
-      configuration: .init(peers: peers, security: security, nodeName: parts.name) {
+      configuration: .init(
+        peers: peers.mapValues(NetworkAddress.init),
+        security: security,
+        nodeName: parts.name
+      ) {
         cluster.cluster
       },
       metrics: parts.metrics,

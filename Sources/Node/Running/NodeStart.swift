@@ -21,7 +21,7 @@ struct NodeParts: Sendable {
   ///
   /// - Parameter node: its name, where that is known.
   func client(
-    of primary: NetworkAddress,
+    of primary: SocketAddressText,
     named node: String? = nil,
     _ engine: ReplicaEngine
   ) throws -> ReplicationClient {
@@ -34,7 +34,7 @@ struct NodeParts: Sendable {
     }
     return ReplicationClient(
       configuration: .init(
-        primary: primary,
+        primary: NetworkAddress(primary),
         expectedName: node,
         security: security,
         nodeName: name
@@ -63,10 +63,6 @@ struct NodeParts: Sendable {
     )
   }
 
-  var listensAt: NetworkAddress {
-    let address = configuration.replication.address
-    return NetworkAddress(host: address.host, port: address.port)
-  }
 }
 
 /// How a node begins: its lease, and what it is before the lease says more.
@@ -97,7 +93,7 @@ struct NodeStart {
       let engine = try ReplicaEngine(store: parts.store)
       try parts.store.becomeReplica()
       let client = try parts.client(
-        of: NetworkAddress(host: primary.host, port: primary.port),
+        of: primary,
         engine
       )
       return NodeStart(lease: lease, roles: RoleKeeper(.replica(client, engine)))
@@ -116,7 +112,7 @@ struct NodeStart {
     }
     let server = parts.server(
       .init(
-        address: parts.listensAt,
+        address: NetworkAddress(parts.configuration.replication.address),
         security: security,
         nodeName: parts.name,
         cluster: identity
@@ -125,4 +121,9 @@ struct NodeStart {
     )
     return NodeStart(lease: lease, roles: RoleKeeper(.primary(term)), server: server)
   }
+}
+
+extension NetworkAddress {
+  /// An address as the configuration has it.
+  init(_ text: SocketAddressText) { self.init(host: text.host, port: text.port) }
 }

@@ -115,27 +115,14 @@ final class ReplicaConnection: ChannelDuplexHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if let error = error as? ReplicationError {
-      end(error)
-    } else if case .failure(let rejection)? = verdict?.result {
-      end(
-        ReplicationError(
-          .refused(rejection.reason),
-          "The primary's certificate was refused. \(rejection.text)"
-        )
+    end(
+      .broken(
+        error,
+        peer: "primary",
+        verdict: verdict,
+        isIdentified: isIdentified
       )
-    } else if isIdentified {
-      end(ReplicationError(.closed, "The connection to the primary broke.", cause: error))
-    } else {
-      end(
-        ReplicationError(
-          .refused(.tlsFailure),
-          "The primary did not complete the TLS handshake: do both certificates come from the same"
-            + " authority, and are they valid?",
-          cause: error
-        )
-      )
-    }
+    )
   }
 
   func channelInactive(context: ChannelHandlerContext) {

@@ -101,27 +101,14 @@ final class PeerConnection: ChannelDuplexHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if let error = error as? ReplicationError {
-      end(error)
-    } else if case .failure(let rejection)? = verdict?.result {
-      end(
-        ReplicationError(
-          .refused(rejection.reason),
-          "The voter's certificate was refused. \(rejection.text)"
-        )
+    end(
+      .broken(
+        error,
+        peer: "voter",
+        verdict: verdict,
+        isIdentified: verdict == nil || session.certifiedNames != nil
       )
-    } else if verdict != nil, session.certifiedNames == nil {
-      end(
-        ReplicationError(
-          .refused(.tlsFailure),
-          "The voter did not complete the TLS handshake: do both certificates come from the same"
-            + " authority, and are they valid?",
-          cause: error
-        )
-      )
-    } else {
-      end(ReplicationError(.closed, "The connection to the voter broke.", cause: error))
-    }
+    )
   }
 
   func channelInactive(context: ChannelHandlerContext) {

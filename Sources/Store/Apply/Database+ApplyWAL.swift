@@ -66,15 +66,7 @@ extension Database {
     }
     state.wal.adopt(header, end: appender.offset, sum: appender.sum)
     index.publish(
-      WALIndex.Header(
-        bigEndianSums: header.bigEndianSums,
-        pageSize: header.pageSize,
-        frames: state.wal.frames,
-        pages: pages,
-        sum: appender.sum,
-        salt1: header.salt1,
-        salt2: header.salt2
-      )
+      WALIndex.Header(of: header, frames: state.wal.frames, pages: pages, sum: appender.sum)
     )
     markForReaders(index)
   }
@@ -119,15 +111,7 @@ extension Database {
     try file.writeAll(header.encoded(), at: 0)
     try index.memory.grow(to: SharedMemory.regionBytes)
     index.publish(
-      WALIndex.Header(
-        bigEndianSums: header.bigEndianSums,
-        pageSize: header.pageSize,
-        frames: 0,
-        pages: state.pages,
-        sum: header.sum,
-        salt1: header.salt1,
-        salt2: header.salt2
-      )
+      WALIndex.Header(of: header, frames: 0, pages: state.pages, sum: header.sum)
     )
     index.resetCheckpointInformation()
     state.wal.adopt(header, end: Int64(WALHeader.bytes), sum: header.sum)

@@ -256,3 +256,22 @@ struct WALIndex: Sendable {
     memory.zero((array + 4 * (slot + 1))..<(array + 4 * entries))
   }
 }
+
+extension WALIndex.Header {
+  /// What an index says of the frames of a write-ahead log up to one of them.
+  ///
+  /// - Parameters:
+  ///   - pages: of the database after it.
+  ///   - sum: the running checksum of that frame.
+  init(of wal: WALHeader, frames: UInt32, pages: UInt32, sum: WALSum) {
+    self.init(
+      bigEndianSums: wal.bigEndianSums,
+      pageSize: wal.pageSize,
+      frames: frames,
+      pages: pages,
+      sum: sum,
+      salt1: wal.salt1,
+      salt2: wal.salt2
+    )
+  }
+}

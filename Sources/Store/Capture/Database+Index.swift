@@ -144,15 +144,7 @@ extension Database {
     guard let pages = try pageNumbers(frames, wal, file) else { return }
     try index.append(pages, after: header.frames)
     index.publish(
-      WALIndex.Header(
-        bigEndianSums: wal.bigEndianSums,
-        pageSize: wal.pageSize,
-        frames: state.wal.frames,
-        pages: state.pages,
-        sum: state.wal.lastSum,
-        salt1: wal.salt1,
-        salt2: wal.salt2
-      )
+      WALIndex.Header(of: wal, frames: state.wal.frames, pages: state.pages, sum: state.wal.lastSum)
     )
     context.logger.notice(
       "completed a transaction whose writer ended before it could publish it",

@@ -126,8 +126,7 @@ extension Database {
     _ state: borrowing DatabaseState
   ) throws(StoreError) -> Bool {
     guard let present = try context.disk.information(path("-wal")) else { return false }
-    let this = try file.information()
-    guard present.inode == this.inode, present.device == this.device else { return false }
+    guard present.isSameFile(as: try file.information()) else { return false }
     if state.position.txid > .zero { return true }
     return (try context.disk.information(path())?.size ?? 0) > 0
   }
@@ -137,7 +136,7 @@ extension Database {
   func adopt(_ file: any DiskFile, in state: inout DatabaseState) {
     let isSame: Bool
     if let old = state.walFile, let a = try? old.information(), let b = try? file.information() {
-      isSame = a.device == b.device && a.inode == b.inode
+      isSame = a.isSameFile(as: b)
     } else {
       isSame = false
     }

@@ -79,6 +79,11 @@ package struct DiskFileInformation: Sendable, Equatable {
     self.modified = modified
     self.isDirectory = isDirectory
   }
+
+  /// Whether it is the same file, however it has changed.
+  func isSameFile(as other: DiskFileInformation) -> Bool {
+    device == other.device && inode == other.inode
+  }
 }
 
 /// An open file; closed when the last reference goes.

@@ -163,7 +163,9 @@ extension Database {
       guard state.failed == nil, let size = state.pageSize else { return .differs }
       state.index = index
       let file = try context.disk.open(path("-wal"), [.write, .create])
-      if let header = state.wal.header, try isSame(state.walFile, file) {
+      if let header = state.wal.header, let old = state.walFile,
+        try old.information().isSameFile(as: try file.information())
+      {
         state.walFile = file
         // Frames of a transaction that was refused are written over.
         state.wal.adopt(header, end: state.wal.captured, sum: state.wal.lastSum)
@@ -192,12 +194,6 @@ extension Database {
     return result
   }
 
-  private func isSame(_ old: (any DiskFile)?, _ file: any DiskFile) throws(StoreError) -> Bool {
-    guard let old else { return false }
-    let (a, b) = (try old.information(), try file.information())
-    return a.device == b.device && a.inode == b.inode
-  }
-
   /// Makes the index of a log whose frames have all been captured. Whoever has just come to the database has
   /// emptied it, and cannot do that by itself here.
   private func rebuild(
@@ -215,13 +211,10 @@ extension Database {
     try index.append(pages, after: 0)
     index.publish(
       WALIndex.Header(
-        bigEndianSums: header.bigEndianSums,
-        pageSize: header.pageSize,
+        of: header,
         frames: state.wal.frames,
         pages: state.pages,
-        sum: state.wal.lastSum,
-        salt1: header.salt1,
-        salt2: header.salt2
+        sum: state.wal.lastSum
       )
     )
     index.resetCheckpointInformation()

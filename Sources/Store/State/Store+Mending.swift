@@ -62,7 +62,7 @@ extension Store {
   /// The open files of a directory that was moved or unmounted still take writes.
   private func checkDirectory() throws(StoreError) {
     let now = try context.disk.information(configuration.directory)
-    let isSame = now?.device == identity.device && now?.inode == identity.inode
+    let isSame = now?.isSameFile(as: identity) ?? false
     let wasGone = context.health.gone != nil
     guard !isSame else {
       if wasGone {
