@@ -215,6 +215,20 @@ package struct Election: Sendable {
     isHandOver = false
   }
 
+  /// The record could not be stored. Nothing has been told of it, hence this node is where it was before; a term
+  /// that it kept in mind alone would be told with the next answer, and be forgotten by a restart.
+  ///
+  /// - Parameter stored: what is on stable storage.
+  package mutating func revert(to stored: ElectionRecord, at now: Instant) {
+    stepDown(at: now)
+    leader = nil
+    record = stored
+    waiting = []
+    preVotes = []
+    votes = []
+    fencing = nil
+  }
+
   /// Asks for the fence of the present term, unless that is under way.
   mutating func fence() {
     guard fencing != record.term else { return }

@@ -43,6 +43,8 @@ package final class QuorumLease: Lease {
 
   struct State {
     var election: Election
+    /// What is on stable storage.
+    var stored: ElectionRecord
     var lease: LeaseState
     var listeners: [UInt64: AsyncStream<LeaseState>.Continuation] = [:]
     var nextListener: UInt64 = 0
@@ -79,9 +81,12 @@ package final class QuorumLease: Lease {
     self.storage = storage
     self.log = log
     self.onRequest = onRequest
+    let record = try storage.load()
+    // The log forgets its fence with the process; who has voted must not take entries of an earlier leader.
+    _ = log.fence(record.term)
     let election = Election(
       configuration.election,
-      record: try storage.load(),
+      record: record,
       seed: seed,
       now: clock.now
     )
@@ -91,7 +96,7 @@ package final class QuorumLease: Lease {
       isHeldHere: false,
       deadline: nil
     )
-    shared = Mutex(State(election: election, lease: lease))
+    shared = Mutex(State(election: election, stored: record, lease: lease))
   }
 
   // MARK: Lease
@@ -245,12 +250,19 @@ package final class QuorumLease: Lease {
       case .persist(let record):
         do {
           try storage.save(record)
-          shared.withLock { $0.problem = nil }
+          shared.withLock {
+            $0.problem = nil
+            $0.stored = record
+          }
         } catch {
-          shared.withLock { $0.problem = "this node cannot keep its vote: \(error)" }
-          // Nothing that follows may be done; whoever waits for it asks again.
-          perform { election, now, _ in election.resign(at: now) }
-          return []
+          // Nothing that follows may be done; whoever waits for it asks again. At once, so that no other input
+          // finds a term that is not stored.
+          let now = clock.now
+          return shared.withLock { state in
+            state.problem = "this node cannot keep its vote: \(error)"
+            state.election.revert(to: state.stored, at: now)
+            return state.election.takeDirectives()
+          }
         }
       case .fence(let term):
         let position = log.fence(term)
