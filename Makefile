@@ -19,13 +19,14 @@ FILES :=
 PASSTHROUGH := on
 HALITE := .build/debug/halite
 
-# Dice thrown for each crash of a disk, and applications killed in each journal mode.
-SEEDS := 10
+# Dice thrown for each crash of a disk (`make crash-test`, 10) or worlds of the simulator (`make simulate`,
+# 20,000), and applications killed in each journal mode.
+SEEDS :=
 KILLS := 2000
 
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
 
-.PHONY: help up test built-for-tests conformance crash-test fuzz fuzz-test soak bench lint format build clean packages
+.PHONY: help up test built-for-tests conformance crash-test simulate fuzz fuzz-test soak bench lint format build clean packages
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,8 +60,12 @@ soak: packages ## Three nodes under load and faults: make soak MINUTES=10.
 	  "$$(ls .build/release/halite .build/debug/halite 2>/dev/null | tail -1)"
 
 crash-test: built-for-tests ## Crash disks, daemons and applications for hours.
-	HALITE_CRASH_SEEDS=$(SEEDS) HALITE_KILLS=$(KILLS) timeout --kill-after=30s 8h \
+	HALITE_CRASH_SEEDS=$(or $(SEEDS),10) HALITE_KILLS=$(KILLS) timeout --kill-after=30s 8h \
 	  swift test --skip-build --no-parallel --filter 'Crash|FaultTests'
+
+simulate: built-for-tests ## Elections in simulated worlds: make simulate SEEDS=100000.
+	HALITE_SIMULATE_SEEDS=$(or $(SEEDS),20000) timeout --kill-after=30s 8h \
+	  swift test --skip-build --no-parallel --filter SimulationTests
 
 bench: packages ## Measure beside plain ext4.
 	scripts/conformance/build.sh speedtest1

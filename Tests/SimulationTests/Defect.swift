@@ -1,0 +1,36 @@
+/// A mistake that the simulator makes on purpose, outside the election, to show that its checks see
+/// what comes of it.
+enum Defect: String, CaseIterable, Sendable {
+  /// `persisted` is answered before the record is on stable storage.
+  case voteWithoutPersist
+  /// A restarted node remembers its term and not its vote.
+  case forgetVoteOnRestart
+  /// Voters see each candidate's log as more advanced than any.
+  case noLogComparison
+  /// Every pre-vote is taken for granted.
+  case noPreVote
+  /// Voters give votes while they hear a leader.
+  case ignoreStickiness
+  /// One vote fewer than a majority commits an entry.
+  case commitOnMinority
+  /// The leader counts acknowledgements that were meant for an earlier term.
+  case ignoreTermInAcknowledgements
+  /// The leader commits and reads although its lease has run out.
+  case leaseNotCheckedAtCommit
+  /// A restarted voter does not wait for what it may have promised.
+  case grantRightAfterRestart
+  /// The log accepts entries of a leader of a lower term.
+  case noFence
+  /// A replica applies what it has received.
+  case applyBeforeCommit
+  /// Clocks run more wrong than the margin allows.
+  case wildClocks
+  /// An acknowledgement counts for the latest round instead of the one it answers.
+  case acknowledgeLatestRound
+  /// A restarted node has lost its term.
+  case forgetTermOnRestart
+
+  /// Whether the lease hides it, which keeps an old leader from committing anyhow. Such a defect is
+  /// looked for in a world that ignores leases, as plain Raft does.
+  var isOfSecondLine: Bool { self == .noFence || self == .ignoreTermInAcknowledgements }
+}
