@@ -41,7 +41,7 @@ package struct LTXEncoder: Sendable {
     self.compression = compression
     order = LTXPageOrder(header)
     distance = CRC64.Distance(bytes: header.pageSize.bytes)
-    compressor = compression == .fast ? LZ4Compressor(pageSize: header.pageSize) : nil
+    compressor = compression == .fast ? LZ4Compressor(bytes: header.pageSize.bytes) : nil
     try begin()
   }
 
@@ -49,7 +49,7 @@ package struct LTXEncoder: Sendable {
   package mutating func reset(header: LTXHeader) throws(LTXError) {
     if header.pageSize != self.header.pageSize {
       distance = CRC64.Distance(bytes: header.pageSize.bytes)
-      compressor = compression == .fast ? LZ4Compressor(pageSize: header.pageSize) : nil
+      compressor = compression == .fast ? LZ4Compressor(bytes: header.pageSize.bytes) : nil
     }
     self.header = header
     order = LTXPageOrder(header)

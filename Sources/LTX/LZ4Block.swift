@@ -1,17 +1,17 @@
 import CLZ4
 
-/// LZ4 blocks: one page each, no frame around it.
+/// LZ4 blocks: one page or one payload each, no frame around it.
 ///
 /// From the LZ4 block format description (lz4/lz4, doc/lz4_Block_format.md): a block is a row of
 /// sequences, each a token, literals and a match; the last sequence has only literals. The token's
 /// high four bits are the number of literals; 15 says that bytes follow that add to it, up to and
 /// including the first below 255.
-enum LZ4Block {
-  /// The longest block that a page of `size` bytes may take: what LZ4 itself promises not to exceed.
-  static func bound(_ size: Int) -> Int { size + size / 255 + 16 }
+package enum LZ4Block {
+  /// The longest block that `size` bytes may take: what LZ4 itself promises not to exceed.
+  package static func bound(_ size: Int) -> Int { size + size / 255 + 16 }
 
   /// Expands a block that must yield exactly the buffer; false when it does not.
-  static func decompress(
+  package static func decompress(
     _ block: UnsafeRawBufferPointer,
     into page: UnsafeMutableRawBufferPointer
   ) -> Bool {
@@ -42,23 +42,26 @@ enum LZ4Block {
   }
 }
 
-/// Compresses pages one after the other without allocating: state and target are kept.
-struct LZ4Compressor: Sendable {
+/// Compresses one piece after the other without allocating: state and target are kept.
+package struct LZ4Compressor: Sendable {
   /// LZ4's own state; words, because it must be aligned to eight bytes.
   private var state: [UInt64]
   private var target: [UInt8]
 
-  init(pageSize: PageSize) {
+  /// - Parameter bytes: how long a piece is; a longer one makes the target grow.
+  package init(bytes: Int) {
     state = [UInt64](repeating: 0, count: (Int(LZ4_sizeofState()) + 7) / 8)
-    target = [UInt8](repeating: 0, count: LZ4Block.bound(pageSize.bytes))
+    target = [UInt8](repeating: 0, count: LZ4Block.bound(bytes))
   }
 
-  /// Hands the compressed page to `use`; nil when LZ4 refuses, which it never does at this size.
-  mutating func compress<Result>(
+  /// Hands the compressed piece to `use`; nil when LZ4 refuses, which it does only above 1 GiB.
+  package mutating func compress<Result>(
     _ page: UnsafeRawBufferPointer,
     _ use: (UnsafeRawBufferPointer) -> Result
   ) -> Result? {
-    state.withUnsafeMutableBytes { state in
+    let bound = LZ4Block.bound(page.count)
+    if target.count < bound { target = [UInt8](repeating: 0, count: bound) }
+    return state.withUnsafeMutableBytes { state in
       target.withUnsafeMutableBytes { target in
         guard let source = page.baseAddress, let base = target.baseAddress,
           let count = Int32(exactly: page.count), let capacity = Int32(exactly: target.count)

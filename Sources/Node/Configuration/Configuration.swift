@@ -45,7 +45,7 @@ package struct DataConfiguration: Sendable, Equatable {
   package let retention: Duration
   /// Bytes; the log is cut beyond it, whoever still needs it.
   package let maxLogSize: Int64
-  /// Whether pages in the log are compressed.
+  /// Whether pages are compressed in full segments of the log and on their way to replicas.
   package let compress: Bool
   /// Bytes of databases that the scrub reads in a second; zero turns it off.
   package let scrubRate: Int64

@@ -52,7 +52,9 @@ struct NodeParts: Sendable {
     _ configuration: ReplicationServer.Configuration,
     term: @escaping @Sendable () -> Term?
   ) -> ReplicationServer {
-    ReplicationServer(
+    var configuration = configuration
+    if !self.configuration.data.compress { configuration.features.remove(.packedEntries) }
+    return ReplicationServer(
       configuration: configuration,
       source: store,
       term: term,

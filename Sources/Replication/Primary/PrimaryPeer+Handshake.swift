@@ -45,13 +45,14 @@ extension PrimaryPeer {
     }
     let plan = CatchUpPlan(primary: log, replica: hello.log, wantsReset: hello.wantsReset)
     admit(hello.name, start: plan.start)
+    features = hello.features.intersection(local.features)
     let highest = min(hello.versions.upperBound, ProtocolVersion.supported.upperBound)
     outbox.append(
       .send(
         .welcome(
           Welcome(
             version: highest,
-            features: hello.features.intersection(.supported),
+            features: features,
             cluster: cluster,
             name: local.name,
             log: log,

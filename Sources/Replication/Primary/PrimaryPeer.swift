@@ -33,17 +33,21 @@ package struct PrimaryPeer: Sendable {
     package var term: Term?
     /// Where the primary is, as "host:port", for a replica that asks the wrong node; nil when unknown.
     package var primary: String?
+    /// What this node is willing to use.
+    package var features: Features
 
     package init(
       name: String,
       cluster: ClusterID?,
       term: Term?,
-      primary: String? = nil
+      primary: String? = nil,
+      features: Features = .supported
     ) {
       self.name = name
       self.cluster = cluster
       self.term = term
       self.primary = primary
+      self.features = features
     }
   }
 
@@ -90,6 +94,8 @@ package struct PrimaryPeer: Sendable {
   var log: LogSender
   var snapshot = SnapshotSender()
   var lastWasSnapshot = false
+  /// What both sides use; nothing before the peer is admitted.
+  package internal(set) var features: Features = []
   /// Whether the connection takes more bytes.
   package var isWritable = true
 

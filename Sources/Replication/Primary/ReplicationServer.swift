@@ -27,6 +27,8 @@ package final class ReplicationServer: Sendable {
     /// Connections at a time, admitted or not.
     package var maxConnections = 64
     package var clock = ReplicationClock.system
+    /// What may be used with a replica that knows it too.
+    package var features = Features.supported
     /// Called when a peer has seen a term above this node's. Must not block.
     package var onHigherTerm: @Sendable (Term) -> Void = { _ in }
 

@@ -32,6 +32,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   var snapshot: (id: UInt32, source: any SnapshotSource)?
   private var ticks: RepeatedTask?
   private var appends: SubscriptionToken?
+  private var packer = LogPacker()
   private var isPumping = false
   private var isAdmitted = false
   private var isClosing = false
@@ -51,6 +52,9 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     logReads = BlockingQueue(server.pool)
     snapshotReads = BlockingQueue(server.pool)
   }
+
+  /// Whether entries are packed for this peer.
+  private var packs: Bool { peer?.features.contains(.packedEntries) ?? false }
 
   private var now: ContinuousClock.Instant { server.configuration.clock.now() }
 
@@ -142,7 +146,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
         name: configuration.nodeName,
         cluster: configuration.cluster(),
         term: server.term(),
-        primary: configuration.primary()
+        primary: configuration.primary(),
+        features: configuration.features
       ),
       certifiedNames: certifiedNames,
       timing: configuration.timing,
@@ -239,7 +244,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     case .send(let message):
       writer.write(message, term: peer?.term ?? .zero, to: context)
     case .recent(let first, let maxBytes):
-      let batch = source.recent(from: first, maxBytes: maxBytes)
+      var batch = source.recent(from: first, maxBytes: maxBytes)
+      if packs { batch = batch.map { packer.pack($0) } }
       peer?.recent(batch, at: now)
     case .summarize:
       ask(logReads) {
@@ -250,8 +256,14 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
         $0.peer?.summarized(log: $1.0, databases: $1.1)
       }
     case .readLog(let first, let maxBytes):
+      let packs = self.packs
       ask(logReads) {
-        Result { () throws(StoreError) in try source.read(from: first, maxBytes: maxBytes) }
+        Result { () throws(StoreError) in
+          let batch = try source.read(from: first, maxBytes: maxBytes)
+          guard packs else { return batch }
+          var packer = LogPacker()
+          return packer.pack(batch)
+        }
       } then: {
         $0.peer?.read($1, at: $0.now)
       }

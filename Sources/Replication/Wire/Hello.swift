@@ -44,8 +44,10 @@ package struct Features: OptionSet, Hashable, Sendable {
   package let rawValue: UInt64
   package init(rawValue: UInt64) { self.rawValue = rawValue }
 
-  /// None yet.
-  package static let supported: Features = []
+  /// Entries may have a packed payload, see `LogPacker`.
+  package static let packedEntries = Features(rawValue: 1)
+
+  package static let supported: Features = [.packedEntries]
 }
 
 /// The answer to a hello: how the replica's log is brought in line with the primary's.

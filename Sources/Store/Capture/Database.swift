@@ -87,7 +87,6 @@ package final class Database: Sendable {
       log: context.log,
       node: context.node,
       milliseconds: context.clock.milliseconds,
-      compression: context.compression,
       name: name
     )
   }

@@ -3,7 +3,8 @@ import LTX
 /// Turns pages that may have changed into one transaction of the log.
 ///
 /// The caller holds the database's state for the whole of it, which is what keeps the positions
-/// of a database in the order of its entries.
+/// of a database in the order of its entries. Pages are not compressed here, where a commit waits, but
+/// when the entry is packed (`LogPacker`).
 struct TransactionRecorder {
   /// What a transaction consists of besides its pages.
   struct Details {
@@ -22,7 +23,6 @@ struct TransactionRecorder {
   let log: Log
   let node: UInt64
   let milliseconds: UInt64
-  let compression: LTXCompression
   let name: String
 
   /// Records a transaction and brings the state to it.
@@ -122,7 +122,7 @@ struct TransactionRecorder {
         try kept.reset(header: header)
         result = kept
       } else {
-        result = try LTXEncoder(header: header, compression: compression)
+        result = try LTXEncoder(header: header, compression: .none)
       }
     }
     guard let result else { throw StoreError(.invalid, "no encoder for database \(name)") }

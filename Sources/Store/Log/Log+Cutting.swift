@@ -44,21 +44,28 @@ extension Log {
     }
     try before()
     guard index < last else { return }
-    guard let offset = place(of: index.next)?.place.offset else {
-      throw StoreError(
-        .notFound,
-        "the log cannot be cut after entry \(index), which it no longer holds"
-      )
-    }
-    let result: Result<Void, StoreError> = state.withLock { state in
-      do throws(StoreError) {
-        return .success(try cutLocked(&state, after: index, at: offset))
-      } catch {
-        return .failure(error)
+    var isCut = false
+    defer { syncer.cut(to: self.last.index) }
+    while !isCut {
+      let replaced = state.withLock { $0.replaced }
+      guard let offset = place(of: index.next)?.place.offset else {
+        throw StoreError(
+          .notFound,
+          "the log cannot be cut after entry \(index), which it no longer holds"
+        )
       }
+      let result: Result<Bool, StoreError> = state.withLock { state in
+        // The entry lies elsewhere in a segment that has been packed meanwhile.
+        guard state.replaced == replaced else { return .success(false) }
+        do throws(StoreError) {
+          try cutLocked(&state, after: index, at: offset)
+          return .success(true)
+        } catch {
+          return .failure(error)
+        }
+      }
+      isCut = try result.get()
     }
-    syncer.cut(to: self.last.index)
-    try result.get()
   }
 
   /// Newest first, and the file in which the cut lies last of all: a crash or an error in between

@@ -23,6 +23,8 @@ package final class Log: Sendable {
     var failed: StoreError?
     /// Whether zeros may be written ahead of the entries.
     var keepsRoom = true
+    /// Changes when a file takes the place of a segment's: what was looked up before is no longer so.
+    var replaced: UInt64 = 0
     var subscribers: [UInt64: @Sendable () -> Void] = [:]
     var nextSubscriber: UInt64 = 0
   }

@@ -6,7 +6,7 @@ import LTX
 //   0       4     length of the whole entry in bytes, this field and the checksum included
 //   4       1     version of this encoding, 1
 //   5       1     kind
-//   6       2     flags
+//   6       2     flags: 0x0001 = the payload is packed
 //   8       8     term
 //   16      8     index
 //   24      8     milliseconds since the epoch, by the primary's clock
@@ -15,8 +15,11 @@ import LTX
 //   34+n    m     payload
 //   end-8   8     CRC-64/ISO of everything before it
 //
+// A packed payload is the number of bytes it expands to (4 bytes), and these as an LZ4 block.
+//
 // The same bytes stand in the segments on disk, in the memory of recent entries and on the wire,
-// so that an entry is encoded once, by the primary, and checked wherever it is read.
+// so that an entry is encoded once, by the primary, and checked wherever it is read. Only packing writes
+// one anew, see `LogPacker`.
 
 /// What an entry does.
 package enum LogEntryKind: UInt8, Sendable {
@@ -32,9 +35,12 @@ package enum LogEntryKind: UInt8, Sendable {
   case stage = 5
   /// Commits a large LTX file: `u64` index of its first part, `u64` number of bytes in all.
   case stagedTransaction = 6
+
+  /// Whether the payload may be packed: where it is pages.
+  var isPackable: Bool { self == .transaction || self == .stage }
 }
 
-/// One decoded entry. `payload` is a slice of the bytes it was decoded from.
+/// One decoded entry. `payload` is a slice of the bytes it was decoded from, or was unpacked from them.
 package struct LogEntry: Sendable {
   package var id: EntryID
   package var kind: LogEntryKind
@@ -48,6 +54,8 @@ package enum LogFormat {
   static let headerBytes = 34
   static let checksumBytes = 8
   static let version: UInt8 = 1
+  /// The flag of an entry whose payload is packed.
+  static let packed: UInt16 = 1
   /// An entry is never longer: a transaction above `stageAbove` travels in parts.
   package static let maxEntryBytes = 4 << 20
   /// Bytes of an LTX file above which it is staged.
@@ -73,9 +81,15 @@ package enum LogFormat {
 struct LogEntryHeader {
   var length: Int
   var kind: LogEntryKind
+  var isPacked: Bool
   var id: EntryID
   var milliseconds: UInt64
   var nameLength: Int
+
+  /// Where the payload ends and the checksum begins.
+  var payloadEnd: Int { length - LogFormat.checksumBytes }
+  /// Where the payload begins.
+  var payloadStart: Int { LogFormat.headerBytes + nameLength }
 
   /// - Parameter bytes: at least `LogFormat.headerBytes`.
   /// - Returns: nil where the bytes cannot begin an entry.
@@ -87,6 +101,9 @@ struct LogEntryHeader {
       nameLength <= LogFormat.maxNameBytes, length <= LogFormat.maxEntryBytes,
       length >= LogFormat.headerBytes + nameLength + LogFormat.checksumBytes
     else { return nil }
+    let flags = bytes.bigEndian(UInt16.self, at: 6)
+    guard flags == 0 || (flags == LogFormat.packed && kind.isPackable) else { return nil }
+    isPacked = flags == LogFormat.packed
     self.length = length
     self.kind = kind
     self.nameLength = nameLength
@@ -95,6 +112,14 @@ struct LogEntryHeader {
     guard term <= LogFormat.maxNumber, index <= LogFormat.maxNumber else { return nil }
     id = EntryID(term: Term(term), index: LogIndex(index))
     milliseconds = bytes.bigEndian(UInt64.self, at: 24)
+  }
+
+  /// Whether the entry that begins the bytes is there as a whole and as it was written.
+  func isIntact(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard length <= bytes.count else { return false }
+    var crc = CRC64()
+    crc.update(UnsafeRawBufferPointer(rebasing: bytes[0..<payloadEnd]))
+    return crc.value == bytes.bigEndian(UInt64.self, at: payloadEnd)
   }
 }
 
@@ -105,19 +130,20 @@ extension LogEntry {
   package static func decode(_ bytes: ArraySlice<UInt8>) -> (entry: LogEntry, length: Int)? {
     let start = bytes.startIndex
     return bytes.withUnsafeBytes { raw -> (entry: LogEntry, length: Int)? in
-      guard let header = LogEntryHeader(raw), header.length <= raw.count else { return nil }
-      let body = header.length - LogFormat.checksumBytes
-      var crc = CRC64()
-      crc.update(UnsafeRawBufferPointer(rebasing: raw[0..<body]))
-      guard crc.value == raw.bigEndian(UInt64.self, at: body) else { return nil }
-      let nameEnd = LogFormat.headerBytes + header.nameLength
+      guard let header = LogEntryHeader(raw), header.isIntact(raw) else { return nil }
+      let body = header.payloadEnd
+      let nameEnd = header.payloadStart
       guard
         header.kind == .noOperation
           ? header.nameLength == 0 : LogFormat.isBelowTree(raw[LogFormat.headerBytes..<nameEnd]),
         header.kind != .rename || LogFormat.isBelowTree(raw[nameEnd..<body])
       else { return nil }
       let name = String(decoding: raw[LogFormat.headerBytes..<nameEnd], as: UTF8.self)
-      let payload = bytes[(start + nameEnd)..<(start + body)]
+      var payload = bytes[(start + nameEnd)..<(start + body)]
+      if header.isPacked {
+        guard let unpacked = LogPacker.unpack(raw[nameEnd..<body]) else { return nil }
+        payload = unpacked[...]
+      }
       return (
         LogEntry(
           id: header.id,

@@ -3,7 +3,7 @@ import LTX
 // A segment is an append-only file `<first index, 16 hex digits>.log` with consecutive entries:
 //
 //   0       8     "HALITLOG"
-//   8       4     version, 1
+//   8       4     version: 1, or 2 where the entries have been packed as far as that pays
 //   12      4     length of this header in bytes
 //   16      8     index of the first entry
 //   24      8     term of the entry before it, zero for none
@@ -17,6 +17,7 @@ import LTX
 struct SegmentHeader: Equatable {
   static let magic: [UInt8] = Array("HALITLOG".utf8)
   static let version: UInt32 = 1
+  static let packedVersion: UInt32 = 2
   static let fixedBytes = 36
   /// Older term starts are dropped; a replica further behind gets snapshots.
   static let maxTerms = 1024
@@ -25,11 +26,12 @@ struct SegmentHeader: Equatable {
   var first: LogIndex
   var previousTerm: Term
   var terms: [TermStart]
+  var isPacked = false
 
   func encoded() -> [UInt8] {
     let terms = terms.suffix(Self.maxTerms)
     var bytes = Self.magic
-    bytes.appendBigEndian(Self.version)
+    bytes.appendBigEndian(isPacked ? Self.packedVersion : Self.version)
     bytes.appendBigEndian(UInt32(Self.fixedBytes + 16 * terms.count + 8))
     bytes.appendBigEndian(first.rawValue)
     bytes.appendBigEndian(previousTerm.rawValue)
@@ -47,9 +49,9 @@ struct SegmentHeader: Equatable {
   /// - Returns: nil when the bytes are not a whole, intact header.
   static func decode(_ bytes: [UInt8]) -> (header: SegmentHeader, length: Int)? {
     bytes.withUnsafeBytes { raw -> (header: SegmentHeader, length: Int)? in
-      guard raw.count >= fixedBytes + 8, raw.prefix(8).elementsEqual(magic),
-        raw.bigEndian(UInt32.self, at: 8) == version
-      else { return nil }
+      guard raw.count >= fixedBytes + 8, raw.prefix(8).elementsEqual(magic) else { return nil }
+      let found = raw.bigEndian(UInt32.self, at: 8)
+      guard found == version || found == packedVersion else { return nil }
       let length = Int(raw.bigEndian(UInt32.self, at: 12))
       let count = Int(raw.bigEndian(UInt32.self, at: 32))
       guard count <= maxTerms, length == fixedBytes + 16 * count + 8, length <= raw.count
@@ -66,7 +68,8 @@ struct SegmentHeader: Equatable {
       let header = SegmentHeader(
         first: LogIndex(raw.bigEndian(UInt64.self, at: 16)),
         previousTerm: Term(raw.bigEndian(UInt64.self, at: 24)),
-        terms: terms
+        terms: terms,
+        isPacked: found == packedVersion
       )
       return header.isPossible ? (header, length) : nil
     }
@@ -100,6 +103,8 @@ struct Segment: Sendable {
   var lastMilliseconds: UInt64
   /// Offsets of entries `first`, `first + indexEvery`, …, as far as known.
   var offsets: [Int64]
+  /// Whether there is nothing left to pack.
+  var isPacked = false
   /// Where the zeros end that were written ahead of the entries; up to `end` there are none.
   var room: Int64 = 0
   /// Where the entries ended after the last sync, or somewhat later.
@@ -130,7 +135,8 @@ struct Segment: Sendable {
       end: Int64(length),
       last: LogIndex(first.rawValue &- 1),
       lastMilliseconds: 0,
-      offsets: []
+      offsets: [],
+      isPacked: header.isPacked
     )
     return (segment, header)
   }

@@ -5,7 +5,7 @@ extension Store {
   /// Bytes of log behind the last stable point after which a database is flushed.
   package static let flushEvery: Int64 = 64 << 20
 
-  /// One round of housekeeping: checkpoints what has grown, makes files stable, trims the log.
+  /// One round of housekeeping: checkpoints what has grown, makes files stable, trims and packs the log.
   ///
   /// Blocks; to be called every few seconds on a thread of its own.
   ///
@@ -24,6 +24,8 @@ extension Store {
     try state.withLock({ $0.engine })?.settle()
     let redo = try saveRedoStart()
     try trim(redo)
+    // That takes room before it gives any.
+    if configuration.compress, !context.health.isFull { try log.packClosed() }
   }
 
   /// Lets go of what large transactions needed.

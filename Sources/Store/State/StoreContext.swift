@@ -15,7 +15,6 @@ package final class StoreContext: Sendable {
   let random: @Sendable () -> UInt32
   /// This node in the header of LTX files.
   let node: UInt64
-  let compression: LTXCompression
   let log: Log
   let locks = LockRegistry()
   /// Where shared memory is reached through the daemon's own mount; nil for the tree itself.
@@ -43,7 +42,6 @@ package final class StoreContext: Sendable {
     self.clock = clock
     self.random = random
     self.node = node
-    compression = configuration.compress ? .fast : .none
     self.log = log
     self.logger = logger
   }
@@ -59,7 +57,7 @@ package final class StoreContext: Sendable {
 package struct StoreConfiguration: Sendable {
   /// The data directory, absolute; everything of the store lies in it.
   package var directory: String
-  /// Compress pages in the log (LZ4).
+  /// Compress pages (LZ4) in full segments of the log and on their way to replicas.
   package var compress: Bool
   /// Segments of the log that are younger stay, in milliseconds.
   package var retentionMilliseconds: UInt64

@@ -18,8 +18,8 @@ enum LogTargets {
       if isSealed { _ = Seals.entry(&bytes, at: 0) }
       guard let (entry, length) = LogEntry.decode(bytes[...]) else { continue }
       try FuzzFinding.check(
-        length <= bytes.count && entry.payload.count < length,
-        "an entry is longer than its bytes"
+        length <= bytes.count && entry.payload.count <= LogFormat.maxEntryBytes,
+        "an entry is longer than its bytes, or than any may be"
       )
       let names = [entry.database, String(decoding: entry.payload, as: UTF8.self)]
       try FuzzFinding.check(
@@ -57,8 +57,17 @@ enum LogTargets {
   @Sendable private static func entrySeeds() -> [[UInt8]] {
     [
       segments()[0], segments()[1], encoded(.rename, 7, "a.db", Array("b.db".utf8)),
-      encoded(.transaction, 8, "dir/a.db", [UInt8](repeating: 5, count: 100)),
+      encoded(.transaction, 8, "dir/a.db", [UInt8](repeating: 5, count: 100)), packed(),
     ]
+  }
+
+  /// An entry with a packed payload.
+  static func packed() -> [UInt8] {
+    let plain = encoded(.stage, 9, "a.db", (0..<2000).map { UInt8($0 / 100) })
+    var packer = LogPacker()
+    var output: [UInt8] = []
+    _ = plain.withUnsafeBytes { packer.packFirst($0, into: &output) }
+    return output
   }
 
   /// Two segments that follow each other: entries 1 to 6 and 7 to 9.

@@ -8,7 +8,7 @@ import Testing
 /// acknowledged, at a prefix of the primary's log, and goes on to be equal.
 @Suite(.timeLimit(.minutes(60)), .serialized)
 final class CrashReplicaTests {
-  private static let segmentBytes: Int64 = 12 << 10
+  private static let segmentBytes: Int64 = 24 << 10
   private let primary: StoreFixture
   private let disk: CrashDisk
   private let pair: PairFixture
@@ -31,7 +31,7 @@ final class CrashReplicaTests {
   ) throws -> StoreFixture {
     try StoreFixture(directory, disk: disk, role: .replica) {
       $0.segmentBytes = segmentBytes
-      $0.maxLogBytes = 20 << 10
+      $0.maxLogBytes = 60 << 10
       $0.retentionMilliseconds = 0
     }
   }

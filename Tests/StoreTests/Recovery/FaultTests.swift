@@ -21,9 +21,10 @@ struct FaultTests {
     var acknowledged: Set<Int> = []
     private var connections: [String: Connection] = [:]
 
-    init(_ disk: FaultyDisk, _ mode: String) throws {
+    init(_ disk: FaultyDisk, _ mode: String, _ kind: Kind) throws {
       fixture = try StoreFixture(disk: disk) {
-        $0.segmentBytes = 12 << 10
+        // On a full disk segments that are closed go, and the whole log is needed to compare.
+        $0.segmentBytes = kind == .full ? 1 << 20 : 12 << 10
         $0.maxLogBytes = 1 << 20
       }
       self.mode = mode
@@ -99,7 +100,7 @@ struct FaultTests {
       // One after the other in a long run; in a short one a few of them, others for each mode.
       step += CrashEffort.seeds > 1 ? 1 : 5
       let disk = FaultyDisk(seesDirectWrites: true)
-      var life = try Life(disk, mode)
+      var life = try Life(disk, mode, kind)
       disk.fail(at: step + mode.utf8.count % 5 - 1, torn: step % 2 == 0, code: kind.code)
       live(&life)
       let failures = disk.failures
