@@ -11,6 +11,9 @@ SECONDS := 60
 TARGET :=
 # How long `make soak` goes on.
 MINUTES := 10
+# How often `make cluster-test` does everything, and how safe commits are (quorum, async).
+ROUNDS := 1
+SYNC := quorum
 
 # SQLite's own tests: which set (short, full, veryquick), or which files, with which command, and whether
 # files are passed through (on, off).
@@ -26,7 +29,7 @@ KILLS := 2000
 
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
 
-.PHONY: help up test built-for-tests conformance crash-test simulate fuzz fuzz-test soak bench lint format build clean packages
+.PHONY: help up test built-for-tests conformance crash-test simulate cluster-test fuzz fuzz-test soak bench lint format build clean packages
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +61,12 @@ soak: packages ## Three nodes under load and faults: make soak MINUTES=10.
 	  swift build -c release --product halite
 	python3 scripts/soak/soak.py $(MINUTES) \
 	  "$$(ls .build/release/halite .build/debug/halite 2>/dev/null | tail -1)"
+
+cluster-test: packages ## Three voters in networks of their own, with faults: make cluster-test ROUNDS=3.
+	test -x .build/release/halite -o -x .build/debug/halite || \
+	  swift build -c release --product halite
+	python3 scripts/cluster/cluster.py $(ROUNDS) \
+	  "$$(ls .build/release/halite .build/debug/halite 2>/dev/null | tail -1)" $(SYNC)
 
 crash-test: built-for-tests ## Crash disks, daemons and applications for hours.
 	HALITE_CRASH_SEEDS=$(or $(SEEDS),10) HALITE_KILLS=$(KILLS) timeout --kill-after=30s 8h \

@@ -13,6 +13,7 @@ struct FailoverTests {
   private static let ttl = "1s"
 
   private func withVoters(
+    sync: String = "async",
     _ body: (Cluster, [Node]) async throws -> Void
   ) async throws {
     let cluster = try await Cluster()
@@ -21,7 +22,7 @@ struct FailoverTests {
       for node in nodes { node.discard() }
       cluster.remove()
     }
-    nodes = try await cluster.voters(3, ttl: Self.ttl)
+    nodes = try await cluster.voters(3, ttl: Self.ttl, sync: sync)
     for node in nodes { try await node.start(untilReady: false) }
     for node in nodes { try await node.waitUntilReady() }
     try await body(cluster, nodes)
@@ -64,9 +65,13 @@ struct FailoverTests {
     }
   }
 
-  @Test("A killed primary is replaced, and follows when it comes back", .timeLimit(.minutes(3)))
-  func killed() async throws {
-    try await withVoters { _, nodes in
+  @Test(
+    "A killed primary is replaced, and follows when it comes back",
+    .timeLimit(.minutes(3)),
+    arguments: ["async", "quorum"]
+  )
+  func killed(sync: String) async throws {
+    try await withVoters(sync: sync) { _, nodes in
       var expected = "0"
       let first = try await primary(nodes)
       let made = try await Command.sqlite(
@@ -100,10 +105,11 @@ struct FailoverTests {
   @Test(
     "Connections go on over hand-overs, and nothing is lost",
     .timeLimit(.minutes(3)),
-    arguments: ["wal", "delete"]
+    arguments: ["wal", "delete"],
+    ["async", "quorum"]
   )
-  func handedOver(mode: String) async throws {
-    try await withVoters { cluster, nodes in
+  func handedOver(mode: String, sync: String) async throws {
+    try await withVoters(sync: sync) { cluster, nodes in
       let first = try await primary(nodes)
       let made = try await Command.sqlite(
         first.mount + "/a.db",
@@ -164,6 +170,42 @@ struct FailoverTests {
       try await expectRows(nodes, "0,1")
       let refused = try await Command.sqlite(old.mount + "/a.db", "insert into t values(2)")
       #expect(!refused.isSuccess, "\(refused.output)")
+    }
+  }
+
+  @Test(
+    "A commit that no majority has is held, seen by nobody, and fails with the lease",
+    .timeLimit(.minutes(3)),
+    arguments: ["wal", "delete"]
+  )
+  func held(mode: String) async throws {
+    try await withVoters(sync: "quorum") { _, nodes in
+      let old = try await primary(nodes)
+      let made = try await Command.sqlite(
+        old.mount + "/a.db",
+        "pragma journal_mode=\(mode); create table t(x); insert into t values(0)"
+      )
+      #expect(made.isSuccess, "\(made.output)")
+      try await expectRows(nodes, "0")
+      let others = nodes.filter { $0 !== old }
+      for node in others { node.signal(SIGSTOP) }
+      async let write = Command.sqlite(old.mount + "/a.db", "insert into t values(1)")
+      try await Deadline.wait(seconds: 10, for: "the commit to be held") {
+        let waiting = try await old.status()["waiting"] as? [String] ?? []
+        return waiting.contains { $0.contains("wait for a majority") }
+      }
+      if mode == "wal" { #expect(try await rows(old) == "0") }
+      let result = try await write
+      #expect(!result.isSuccess && result.output.contains("I/O"), "\(result.output)")
+      for node in others { node.signal(SIGCONT) }
+      let new = try await primary(nodes)
+      let written = try await Command.sqlite(new.mount + "/a.db", "insert into t values(2)")
+      #expect(written.isSuccess, "\(written.output)")
+      // Whoever became the primary decided it, and all agree.
+      let rows = try await rows(new)
+      #expect(rows == "0,2" || rows == "0,1,2", "\(rows)")
+      try await expectRows(nodes, rows)
+      try await expectSameBytes("a.db", nodes)
     }
   }
 

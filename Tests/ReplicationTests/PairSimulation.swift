@@ -158,6 +158,7 @@ struct PairSimulation {
         simulation.primary.ended(id, Result { () throws(StoreError) in try snapshot.source.end() })
       }
     case .dropSnapshot(let id): if snapshot?.id == id { snapshot = nil }
+    case .acknowledged(let name, let index): source.acknowledged(by: name, through: index)
     case .noteReplica(let name, let needs): source.noteReplica(name, needs: needs)
     case .higherTerm: break
     case .close(let error): primaryEnd = error

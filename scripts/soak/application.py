@@ -15,32 +15,15 @@ import sqlite3
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../shared"))
+from mounted import is_on_mount
+
 # Rows a database keeps: old ones are deleted, so that it does not grow for ever.
 KEPT = 3000
 
 
 def say(*words):
     print(*words, flush=True)
-
-
-def is_on_mount(path):
-    """Whether a database that this process has open is one of the mount that is there now.
-
-    Where nothing is mounted, the directory below can be written all the same; and what was opened
-    through a mount whose node was killed can still be read with passthrough, without any lock.
-    """
-    directory = os.path.dirname(path)
-    try:
-        if not os.path.ismount(directory):
-            return False
-        device = os.stat(directory).st_dev
-        for number in os.listdir("/proc/self/fd"):
-            link = f"/proc/self/fd/{number}"
-            if os.readlink(link) == path and os.stat(link).st_dev == device:
-                return True
-    except OSError:
-        pass
-    return False
 
 
 def connect(path, mode=None, flags="rwc"):

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../shared"))
 from nodes import Application, Node, Problem, command, free_port
 
 # The log is cut by segments of 64 MiB: beyond its own limit there are the one being written and the
@@ -56,7 +57,9 @@ class Soak:
             raise Problem(f"cert init: {made.stderr}")
         primary = free_port()
         for number in (1, 2, 3):
-            node = Node(self.halite, self.root, number, primary, SETTINGS)
+            lease = f'type: static, primary: "127.0.0.1:{primary}"'
+            port = primary if number == 1 else free_port()
+            node = Node(self.halite, self.root, number, port, lease, SETTINGS)
             self.nodes.append(node)
             node.start()
         for node in self.nodes:

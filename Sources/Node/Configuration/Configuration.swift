@@ -79,6 +79,8 @@ package struct ReplicationConfiguration: Sendable, Equatable {
 package enum SyncMode: String, Sendable, CaseIterable {
   /// The local log has it.
   case async
+  /// A majority of the voters has it on stable storage.
+  case quorum
 }
 
 /// What reads on a replica may see.

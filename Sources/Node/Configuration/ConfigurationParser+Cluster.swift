@@ -60,12 +60,27 @@ extension ConfigurationParser {
     let replication = ReplicationConfiguration(
       address: address,
       advertise: advertise,
-      sync: reader.choice(section, "sync", SyncMode.self, later: ["quorum"]) ?? .async,
+      sync: parseSync(section, kind),
       maxLag: reader.duration(section, "max-lag", atLeast: .milliseconds(1)) ?? .seconds(10),
       tls: tls
     )
     checkInsecure(replication, kind: kind, line: section.line(of: "tls"))
     return (replication, LeaseConfiguration(hostname: hostname, kind: kind))
+  }
+
+  private mutating func parseSync(
+    _ section: YAMLSection,
+    _ kind: LeaseConfiguration.Kind
+  ) -> SyncMode {
+    let sync = reader.choice(section, "sync", SyncMode.self) ?? .async
+    if case .quorum = kind { return sync }
+    if sync == .quorum {
+      reader.error(
+        section.line(of: "sync"),
+        "\"replication.sync: quorum\" waits for voters; it needs \"lease.type: quorum\""
+      )
+    }
+    return sync
   }
 
   private mutating func parseHostname(_ lease: YAMLSection) -> String {

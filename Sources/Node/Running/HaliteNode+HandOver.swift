@@ -18,7 +18,7 @@ extension HaliteNode {
     if let term = roles.term { return "this node is the primary already, in term \(term)" }
     try await lease.promote()
     let deadline = ContinuousClock.now + Self.handOverTime
-    while roles.term == nil {
+    while !roles.isPrimary {
       try await wait(until: deadline, "this node holds the lease and could not take over in time")
     }
     return "this node is the primary, in term \(lease.state.term)"

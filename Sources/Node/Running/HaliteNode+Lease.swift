@@ -48,9 +48,10 @@ extension HaliteNode {
     return now.isHeldHere && now.term == term
   }
 
-  /// Becomes the primary, once all that the log holds is applied.
+  /// Becomes the primary, once all that the log holds is committed and applied.
   private func takeOver(_ term: LeaseTerm) async {
     guard case .replica(_, let engine) = roles.current else { return }
+    guard await open(term, engine) else { return }
     let deadline = ContinuousClock.now + Self.patience
     while !engine.isCurrent {
       guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return }
@@ -69,8 +70,6 @@ extension HaliteNode {
     guard holds(term) else { return }
     do {
       try await pool.runIfActive { [self] in
-        let identity = cluster.cluster ?? NodeIdentity.newCluster()
-        try cluster.adopt(cluster: identity, term: Term(term.rawValue))
         try store.becomePrimary(Term(term.rawValue))
       }
       roles.set(.primary(Term(term.rawValue)))
@@ -85,8 +84,41 @@ extension HaliteNode {
     }
   }
 
+  /// Begins a term: the others can follow this node, whose clients cannot write yet. With entries of its own term
+  /// those of earlier ones are committed too.
+  ///
+  /// - Returns: whether all of it is committed; false where this node is not to be the primary.
+  private func open(_ term: LeaseTerm, _ engine: ReplicaEngine) async -> Bool {
+    do {
+      let first = try await pool.runIfActive { [self] in
+        let identity = cluster.cluster ?? NodeIdentity.newCluster()
+        try cluster.adopt(cluster: identity, term: Term(term.rawValue))
+        return try store.open(Term(term.rawValue))
+      }
+      roles.set(.opening(Term(term.rawValue), engine))
+      store.log.confirm(through: first) { _ in }
+      while store.log.committed < first {
+        guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return false }
+      }
+      return true
+    } catch {
+      logger.error(
+        "this node cannot begin a term, another one is to",
+        metadata: ["term": "\(term)", "error": "\(error)"]
+      )
+      try? await lease.demote(to: nil)
+      return false
+    }
+  }
+
   /// Is a replica from now on; clients go on with the databases that they have open.
   private func giveUp() async {
+    if case .opening(_, let engine) = roles.current {
+      store.abandonTerm()
+      roles.set(.replica(nil, engine))
+      await server?.closeReplicas()
+      return
+    }
     guard case .primary = roles.current else { return }
     store.stepDown()
     roles.set(.changing)

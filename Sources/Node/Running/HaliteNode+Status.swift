@@ -11,7 +11,11 @@ extension HaliteNode: NodeControlling {
       guard let problem = database.published.problem else { continue }
       return .notReady("database \(database.name): \(problem.message)")
     }
-    if case .changing = roles.current { return .notReady("the primary is changing") }
+    switch roles.current {
+    case .changing: return .notReady("the primary is changing")
+    case .opening: return .notReady("this node is about to be the primary")
+    case .alone, .primary, .replica: break
+    }
     guard case .replica(let client, _) = roles.current else { return .ready }
     guard let status = client?.status else { return .notReady("no primary is known yet") }
     guard status.isConnected else {
@@ -80,7 +84,8 @@ extension HaliteNode: NodeControlling {
     var applied = last
     var lag: Int64? = 0
     var nodeRole = NodeStatus.Role.primary
-    if case .changing = roles.current { nodeRole = .replica }
+    if !roles.isPrimary { nodeRole = .replica }
+    if case .opening(_, let engine) = roles.current { applied = engine.progress().applied.rawValue }
     if case .replica(let client, let engine) = roles.current {
       nodeRole = standing?.role == .candidate ? .candidate : .replica
       applied = engine.progress().applied.rawValue
@@ -95,7 +100,7 @@ extension HaliteNode: NodeControlling {
       term: max(store.log.last.term, cluster.term).rawValue,
       ready: readiness == .ready,
       reason: reason,
-      commitIndex: last,
+      commitIndex: store.log.needsMajority ? store.log.committed.rawValue : last,
       appliedIndex: applied,
       lagMilliseconds: lag,
       uptimeSeconds: (ContinuousClock.now - started).components.seconds
@@ -113,7 +118,7 @@ extension HaliteNode: NodeControlling {
     case .replica(let client, _):
       guard let status = client?.status, status.isConnected else { return nil }
       return status.primaryName.map { NodeStatus.Primary(name: $0) }
-    case .changing: return nil
+    case .changing, .opening: return nil
     }
   }
 
@@ -143,7 +148,7 @@ extension HaliteNode: NodeControlling {
   private func peers() -> [NodeStatus.Peer] {
     switch roles.current {
     case .alone, .changing: return []
-    case .primary:
+    case .primary, .opening:
       return (server?.peers() ?? []).map { peer in
         NodeStatus.Peer(
           name: peer.name,
@@ -168,8 +173,14 @@ extension HaliteNode: NodeControlling {
   }
 
   func waiting() -> [String] {
-    guard case .replica(_, let engine) = roles.current else { return [] }
-    return engine.waitingDatabases().map { name, index in
+    let majority = store.log.awaitingMajority
+    let commits = majority > 0 ? ["\(majority) transactions wait for a majority of the voters"] : []
+    let engine: ReplicaEngine
+    switch roles.current {
+    case .replica(_, let following), .opening(_, let following): engine = following
+    case .alone, .primary, .changing: return commits
+    }
+    return commits + engine.waitingDatabases().map { name, index in
       "database \(name) waits to apply entry \(index)"
     } + engine.enteringDatabases().map { "database \($0) waits for a client to end a transaction" }
   }

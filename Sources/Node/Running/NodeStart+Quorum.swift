@@ -19,6 +19,9 @@ extension NodeStart {
       )
     }
     let (store, cluster) = (parts.store, parts.cluster)
+    if parts.configuration.replication.sync == .quorum {
+      store.log.requireMajority(of: Set(quorum.voters.keys), own: parts.name)
+    }
     let engine = try ReplicaEngine(store: store)
     try store.becomeReplica()
     let roles = RoleKeeper(.replica(nil, engine))

@@ -12,6 +12,9 @@ final class RoleKeeper: Sendable {
     case replica(ReplicationClient?, ReplicaEngine)
     /// Neither, for a moment.
     case changing
+    /// Elected: the others follow this node, and what the log holds is being committed and applied before
+    /// clients may write.
+    case opening(Term, ReplicaEngine)
   }
 
   private let state: Mutex<Role>
@@ -21,18 +24,29 @@ final class RoleKeeper: Sendable {
   var current: Role { state.withLock { $0 } }
   func set(_ role: Role) { state.withLock { $0 = role } }
 
-  /// The term in which this node is the primary; nil when it is not.
+  /// The term in which this node is the primary, or is about to be; nil when it is not.
   var term: Term? {
-    if case .primary(let term) = current { return term }
-    return nil
+    switch current {
+    case .primary(let term), .opening(let term, _): term
+    case .alone, .replica, .changing: nil
+    }
+  }
+
+  /// Whether clients may write here.
+  var isPrimary: Bool {
+    switch current {
+    case .alone, .primary: true
+    case .replica, .changing, .opening: false
+    }
   }
 
   /// What `.primary` and `.lag` say.
   func standing(clock: SystemClock) -> Store.Standing {
-    guard case .replica(let client, _) = current else { return Store.Standing() }
-    guard let status = client?.status else {
+    if isPrimary { return Store.Standing() }
+    guard case .replica(let client?, _) = current else {
       return Store.Standing(primary: nil, lagMilliseconds: nil)
     }
+    let status = client.status
     let now = ContinuousClock.now
     let silence = status.lastWord.map { HaliteNode.milliseconds(now - $0) } ?? 0
     return Store.Standing(

@@ -9,6 +9,8 @@ struct LogSender: Sendable {
 
   /// The last entry sent.
   private(set) var sent = LogIndex.zero
+  /// The last commit index that the replica was told.
+  private var told = LogIndex.zero
   /// The last entry known to exist.
   private(set) var known = LogIndex.zero
   private(set) var inFlight = 0
@@ -50,11 +52,22 @@ struct LogSender: Sendable {
     waitingSince = nil
   }
 
+  /// Whether the replica is to be told that everything up to this entry is committed: it has some of it and does
+  /// not know.
+  func tells(_ commit: LogIndex) -> Bool { min(commit, sent) > told }
+
+  /// No entries, and what is committed.
+  mutating func notice(of commit: LogIndex) -> LogBatch {
+    told = commit
+    return LogBatch(first: sent.next, last: sent, bytes: [], commit: commit)
+  }
+
   mutating func beganReading() { isReading = true }
   mutating func endedReading() { isReading = false }
 
   mutating func sending(_ batch: LogBatch, at now: ContinuousClock.Instant) {
     sent = batch.last
+    told = max(told, batch.commit)
     learn(batch.last)
     inFlight += batch.bytes.count
     flights.append(Flight(last: batch.last, bytes: batch.bytes.count))

@@ -95,5 +95,10 @@ extension PrimaryPeer {
     }
     log.acknowledge(value.progress)
     advance(to: value.progress)
+    // A replica that lacks pages is not counted on: it could not be the primary.
+    let durable = value.progress.durable
+    guard let name, value.progress.repairing == 0, counted != durable else { return }
+    counted = durable
+    outbox.append(.acknowledged(name, through: durable))
   }
 }

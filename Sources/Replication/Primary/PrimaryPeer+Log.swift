@@ -42,7 +42,11 @@ extension PrimaryPeer {
   }
 
   private mutating func send(_ batch: LogBatch, at now: ContinuousClock.Instant) {
-    guard batch.last >= batch.first else { return log.foundNothing() }
+    guard batch.last >= batch.first else {
+      log.foundNothing()
+      if log.tells(batch.commit) { outbox.append(.send(.entries(log.notice(of: batch.commit)))) }
+      return
+    }
     guard batch.first == log.sent.next,
       batch.bytes.count <= Frame.maxPayload - LogBatch.headerSize
     else {

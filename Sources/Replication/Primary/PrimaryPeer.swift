@@ -67,6 +67,8 @@ package struct PrimaryPeer: Sendable {
     /// Answer with `ended`. May block.
     case endSnapshot(UInt32)
     case dropSnapshot(UInt32)
+    /// Tell who waits for a majority. At once.
+    case acknowledged(String, through: LogIndex)
     /// Tell retention. May block.
     case noteReplica(String, needs: LogIndex)
     /// The peer has seen a term above this node's.
@@ -103,6 +105,8 @@ package struct PrimaryPeer: Sendable {
   private var lastHeard: ContinuousClock.Instant
   private var lastSent: ContinuousClock.Instant
   private var notedNeed: LogIndex?
+  /// The last entry that the replica was counted with.
+  var counted: LogIndex?
   var lastStamp: UInt64 = 0
 
   /// The name in the peer's hello; nil before it is admitted.
@@ -240,7 +244,7 @@ package struct PrimaryPeer: Sendable {
     outbox.removeAll { directive in
       switch directive {
       case .send, .dropSnapshot, .noteReplica, .higherTerm, .close: false
-      case .summarize, .recent, .readLog, .openSnapshot, .readSnapshot, .endSnapshot: true
+      case .acknowledged, .summarize, .recent, .readLog, .openSnapshot, .readSnapshot, .endSnapshot: true
       }
     }
     if let id = snapshot.stop() { outbox.append(.dropSnapshot(id)) }

@@ -267,6 +267,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
       } then: {
         $0.peer?.read($1, at: $0.now)
       }
+    case .acknowledged(let name, let index): source.acknowledged(by: name, through: index)
     case .noteReplica(let name, let needs):
       logReads.submit { source.noteReplica(name, needs: needs) }
     case .higherTerm(let term): server.configuration.onHigherTerm(term)
@@ -319,7 +320,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     let waker = LoopWaker(loop) { me.value.woken() }
     let source = server.source
     ask(logReads) {
-      source.onAppend { waker.wake() }
+      source.onAppend { waker.wake(atOnce: source.isAwaited) }
     } then: { connection, token in
       connection.appends = token
       // What was appended before the subscription began.

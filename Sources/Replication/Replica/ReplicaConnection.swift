@@ -251,7 +251,7 @@ final class ReplicaConnection: ChannelDuplexHandler {
     let waker = LoopWaker(loop) { me.value.progressed() }
     let sink = environment.sink
     ask(questions) {
-      sink.onProgress { waker.wake() }
+      sink.onProgress { waker.wake(atOnce: sink.isAwaited) }
     } then: { connection, token in
       connection.progress = token
       // What happened before the subscription began.

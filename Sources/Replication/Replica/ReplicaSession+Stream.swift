@@ -67,6 +67,7 @@ extension ReplicaSession {
         return violation("Entry \(batch.first) came, \(expected.next) was expected.")
       }
       expected = batch.last
+      commit = max(commit, batch.commit)
       primaryLast = max(primaryLast, batch.last)
       lag.note(batch.last, at: now)
       queue(.append(batch))

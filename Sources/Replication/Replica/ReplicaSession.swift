@@ -95,6 +95,8 @@ package struct ReplicaSession: Sendable {
   package var isWritable = true
   /// The last entry handed to the queue.
   var expected = LogIndex.zero
+  /// The last entry that the primary said to be committed.
+  package internal(set) var commit = LogIndex.zero
   var summary = LogSummary(first: LogIndex(1), last: .zero, terms: [])
 
   private let started: ContinuousClock.Instant
@@ -287,6 +289,9 @@ package struct ReplicaSession: Sendable {
     return isDue ? lastAcknowledged + timing.acknowledgement : nil
   }
 
+  /// Whether somebody waits until this node has entries on stable storage.
+  package var isAwaited: Bool { progress.durable > commit || expected > commit }
+
   private var acknowledgement: Acknowledgement {
     Acknowledgement(progress: progress, snapshotBytes: takenBytes)
   }
@@ -297,7 +302,7 @@ package struct ReplicaSession: Sendable {
     if let item = work.start() { return .perform(item) }
     guard phase == .streaming else { return nil }
     let isEarly = lastAcknowledged.map { now - $0 < timing.acknowledgement } ?? false
-    if mustObserve, !isObserving, !isEarly {
+    if mustObserve, !isObserving, !isEarly || isAwaited {
       mustObserve = false
       isObserving = true
       return .observe
@@ -312,9 +317,10 @@ package struct ReplicaSession: Sendable {
 
   private mutating func nextAcknowledgement(isEarly: Bool) -> Acknowledgement? {
     let value = acknowledgement
-    guard value != acknowledged, !isEarly || takenBytes != acknowledged?.snapshotBytes else {
-      return nil
-    }
+    let isAwaited = self.isAwaited && progress.durable != acknowledged?.progress.durable
+    guard value != acknowledged,
+      !isEarly || isAwaited || takenBytes != acknowledged?.snapshotBytes
+    else { return nil }
     // Pages alone are acknowledged now and then, or when no more are at hand.
     if let acknowledged, acknowledged.progress == progress, !work.isEmpty,
       takenBytes - acknowledged.snapshotBytes < UInt64(limits.acknowledgedPages)

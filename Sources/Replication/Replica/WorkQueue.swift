@@ -32,6 +32,7 @@ struct WorkQueue: Sendable {
       waiting.removeLast()
       joined.bytes += batch.bytes
       joined.last = batch.last
+      joined.commit = max(joined.commit, batch.commit)
       waiting.append(.append(joined))
     } else {
       waiting.append(item)

@@ -21,11 +21,13 @@ final class LoopWaker: Sendable {
   }
 
   /// Cheap; from any thread.
-  func wake() {
+  ///
+  /// - Parameter atOnce: whether somebody waits for what is to be done.
+  func wake(atOnce: Bool = false) {
     guard !isPending.exchange(true, ordering: .acquiringAndReleasing) else { return }
     loop.execute { [self] in
       let next = lastRun.value + Self.spacing
-      if next <= .now() { return run() }
+      if atOnce || next <= .now() { return run() }
       loop.scheduleTask(deadline: next) { [self] in run() }
     }
   }

@@ -35,22 +35,26 @@ package struct Heartbeat: Hashable, Sendable {
 
 extension LogBatch {
   /// Bytes of the encoding before the entries.
-  static let headerSize = 16
+  static let headerSize = 24
 
   func encode(into buffer: inout ByteBuffer) {
     buffer.writeInteger(first.rawValue)
     buffer.writeInteger(last.rawValue)
+    buffer.writeInteger(commit.rawValue)
     buffer.writeBytes(bytes)
   }
 
   init(from reader: inout WireReader) throws(ReplicationError) {
     let first = try reader.index()
     let last = try reader.index()
-    // Each entry takes at least a byte; how much more is for the store to check.
-    guard first > .zero, first <= last,
-      last.rawValue - first.rawValue < UInt64(reader.remaining)
+    let commit = try reader.index()
+    // Each entry takes at least a byte; how much more is for the store to check. Without entries it says what is
+    // committed.
+    let isEmpty = first.rawValue == last.rawValue &+ 1 && reader.remaining == 0
+    guard first > .zero,
+      isEmpty || first <= last && last.rawValue - first.rawValue < UInt64(reader.remaining)
     else { throw ReplicationError(.malformed, "A batch of entries has an impossible range.") }
-    self.init(first: first, last: last, bytes: try reader.bytes(reader.remaining))
+    self.init(first: first, last: last, bytes: try reader.bytes(reader.remaining), commit: commit)
   }
 }
 

@@ -131,7 +131,7 @@ extension Database {
     return captured
   }
 
-  private func rollForward(
+  func rollForward(
     _ index: WALIndex,
     _ header: WALIndex.Header,
     _ wal: WALHeader,

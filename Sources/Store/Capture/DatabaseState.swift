@@ -63,6 +63,9 @@ struct DatabaseState: Sendable {
   /// A comparison of the main file with the log failed: whatever differs is to be recorded by the
   /// next one.
   var uncompared = false
+  /// The last transaction is in the log, and its writer was told that it failed; on a node that is not the
+  /// primary any more the log decides.
+  var isRefused = false
   /// The main file was changed while no client could write it: it is to be read through soon.
   var isDoubted = false
   /// Something other than SQLite has emptied the main file, to write it anew, or taken the write-ahead

@@ -44,6 +44,7 @@ extension Log {
     }
     try before()
     guard index < last else { return }
+    commits.cut(to: index)
     var isCut = false
     defer { syncer.cut(to: self.last.index) }
     while !isCut {
@@ -115,6 +116,7 @@ extension Log {
     for segment in gone.reversed() { try disk.remove(segment.path) }
     try disk.syncDirectory(directory)
     syncer.reset(to: base.index)
+    commits.reset(to: base.index)
     // The base is on record at once: the segment's header carries its term and index.
     let result: Result<Void, StoreError> = state.withLock { state in
       do throws(StoreError) { return .success(try rotateIfFull(&state)) } catch {

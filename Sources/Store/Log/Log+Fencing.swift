@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 
 // Who may append: entries of this node's own only while it is the primary and its lease holds, entries of another
@@ -16,7 +17,21 @@ extension Log {
   }
 
   /// This node appends nothing of its own until it begins another term.
-  package func stopWriting() { state.withLock { $0.isWriter = false } }
+  package func stopWriting() {
+    state.withLock { $0.isWriter = false }
+    if !needsMajority { commits.advance(to: last.index) }
+  }
+
+  /// Tells those who wait for a majority that it is not known what has become of their entries.
+  func refuseWaiting() {
+    commits.end(
+      StoreError(
+        .system(EIO),
+        "this node ceased to be the primary before a majority of the voters was known to have the "
+          + "transaction; look whether it is there before it is made again"
+      )
+    )
+  }
 
   /// Says how to ask whether this node may append entries of its own; `body` must be quick.
   package func setLease(_ body: @escaping @Sendable () -> Bool) {

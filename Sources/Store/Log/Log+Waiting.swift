@@ -4,9 +4,14 @@ extension Log {
   /// Blocks until everything up to `index` is on stable storage. Never on a thread that must
   /// not wait.
   package func syncAndWait(through index: LogIndex) throws(StoreError) {
+    try waiting { sync(through: index, done: $0) }
+  }
+
+  /// Blocks until what was begun answers.
+  func waiting(for begin: (@escaping MountCompletion) -> Void) throws(StoreError) {
     let signal = Gate()
     let outcome = Outcome()
-    sync(through: index) { error in
+    begin { error in
       outcome.error.withLock { $0 = error }
       signal.open()
     }

@@ -35,6 +35,7 @@ package final class Log: Sendable {
   let segmentBytes: Int64
   let state: Mutex<State>
   let syncer: LogSyncer
+  let commits: CommitIndex
 
   init(
     directory: String,
@@ -50,6 +51,7 @@ package final class Log: Sendable {
     self.state = Mutex(state)
     // What was found at opening is on the disk as far as anyone can tell.
     syncer = LogSyncer(durable: state.last.index)
+    commits = CommitIndex(state.last.index)
   }
 
   /// The last entry, whether durable or not.
@@ -102,7 +104,7 @@ package final class Log: Sendable {
   /// - Precondition: `term` is above the last entry's.
   package func begin(_ term: Term) throws(StoreError) {
     let now = clock.milliseconds
-    let (_, wake) = try appendLocked(term: term) { id, output in
+    let (first, wake) = try appendLocked(term: term) { id, output in
       LogEntry.encode(
         .noOperation,
         id: id,
@@ -112,6 +114,8 @@ package final class Log: Sendable {
         into: &output
       )
     }
+    commits.begin(at: first)
+    if !needsMajority { commits.advance(to: first) }
     for call in wake { call() }
   }
 

@@ -32,7 +32,10 @@ package struct LogPacker: Sendable {
       return true
     }
     // What is damaged is not made to look intact: whoever gets it will say so.
-    return isWhole ? LogBatch(first: batch.first, last: batch.last, bytes: output) : batch
+    guard isWhole else { return batch }
+    var packed = batch
+    packed.bytes = output
+    return packed
   }
 
   /// Appends the entry at the beginning of `bytes` to `output`, packed if that saves something.

@@ -138,6 +138,12 @@ final class DatabaseApplier: Sendable {
       else {
         return stop()
       }
+      guard index <= store.log.committed else {
+        stop()
+        // It may have been committed between the look and the stop.
+        if index <= store.log.committed { wake() }
+        return
+      }
       switch attempt(index) {
       case .again: continue
       case .stop: return stop()

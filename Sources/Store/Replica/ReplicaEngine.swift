@@ -35,6 +35,7 @@ package final class ReplicaEngine: ReplicationSink {
   /// How long entries wait for their sync.
   private static let syncMilliseconds = 50
   private let syncing = DispatchQueue(label: "halite.replica.sync")
+  private let commits = Mutex<SubscriptionToken?>(nil)
   let entering = DispatchQueue(label: "halite.replica.entering")
 
   let store: Store
@@ -52,6 +53,8 @@ package final class ReplicaEngine: ReplicationSink {
     if !listed.isSuperset(of: failed) { try saveRepairs() }
     for name in failed { try store.database(name)?.removeJournal() }
     store.state.withLock { $0.engine = self }
+    let token = log.commits.onAdvance { [weak self] in self?.committed() }
+    commits.withLock { $0 = token }
   }
 
   private var log: Log { store.log }
@@ -67,13 +70,25 @@ package final class ReplicaEngine: ReplicationSink {
     do throws(StoreError) { try log.append(batch, under: term) } catch { failure = error }
     // Also after an error: what has come into the log is to be applied.
     let last = log.last.index
+    log.learnCommit(batch.commit)
     enqueue(batch, after: before, through: last)
-    if last > before { syncSoon() }
+    if last > before {
+      if batch.commit < last { sync(through: last) } else { syncSoon() }
+    }
     tellProgress()
     if let failure { throw failure }
   }
 
-  /// Durability follows behind, once for all that comes within a short while: nobody waits for it, and
+  /// More entries may be applied.
+  private func committed() {
+    let index = log.committed
+    let ready = state.withLock { state in
+      state.waiting.filter { $0.value <= index }.compactMap { state.appliers[$0.key] }
+    }
+    for applier in ready { applier.wake() }
+  }
+
+  /// Where nobody waits for it, durability follows behind, once for all that comes within a short while, and
   /// what a crash takes is fetched again. The primary learns of it from the next acknowledgement.
   private func syncSoon() {
     let isFirst = state.withLock { state in
@@ -84,9 +99,13 @@ package final class ReplicaEngine: ReplicationSink {
     syncing.asyncAfter(deadline: .now() + .milliseconds(Self.syncMilliseconds)) { [weak self] in
       guard let self else { return }
       state.withLock { $0.isSyncDue = false }
-      log.sync(through: log.last.index) { [weak self] error in
-        if error == nil { self?.tellProgress() }
-      }
+      sync(through: log.last.index)
+    }
+  }
+
+  private func sync(through index: LogIndex) {
+    log.sync(through: index) { [weak self] error in
+      if error == nil { self?.tellProgress() }
     }
   }
 
@@ -145,6 +164,8 @@ package final class ReplicaEngine: ReplicationSink {
       )
     }
   }
+
+  package var isAwaited: Bool { log.last.index > log.committed }
 
   package func onProgress(_ wake: @escaping @Sendable () -> Void) -> SubscriptionToken {
     let key = state.withLock { state in

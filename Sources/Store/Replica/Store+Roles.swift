@@ -29,6 +29,14 @@ extension Store {
       database.isLeaving.store(true, ordering: .releasing)
       refuseWriters(of: database)
     }
+    // They undo their transactions as those of a node that is not the primary.
+    log.refuseWaiting()
+  }
+
+  /// Ends a term that was opened before clients could write.
+  package func abandonTerm() {
+    log.stopWriting()
+    log.refuseWaiting()
   }
 
   /// Follows a primary from now on, while clients may have databases open.
@@ -104,6 +112,45 @@ enum TakeOver {
 extension Database {
   /// Makes the daemon the one writer of a database that clients may have open.
   func takeOver() throws(StoreError) -> TakeOver {
+    // Whether the last transaction counts is not known yet, and nobody is to see it before.
+    let last = state.withLock { $0.entry }
+    if last > context.log.committed, last <= context.log.last.index {
+      try undoRefused()
+      return .later
+    }
+    let outcome = try takeOverDecided()
+    if case .later = outcome { return outcome }
+    state.withLock { $0.isRefused = false }
+    return outcome
+  }
+
+  /// Plays back a journal that would keep readers out until it is decided what becomes of its transaction.
+  private func undoRefused() throws(StoreError) {
+    guard try hasHotJournal(), mainLocks.tryLock(.write, MainLock.pending, briefly: true) else {
+      return
+    }
+    guard mainLocks.tryLock(.write, MainLock.shared, briefly: true) else {
+      return mainLocks.unlock(owner: .daemon, range: MainLock.pending)
+    }
+    defer { unlockExclusive() }
+    try state.withLock { state throws(StoreError) in
+      state.isRefused = true
+      try playBackJournal(in: &state)
+    }
+  }
+
+  private func playBackJournal(in state: inout DatabaseState) throws(StoreError) {
+    if let file = try context.disk.openIfPresent(path("-journal")),
+      var journal = try RollbackJournal(file)
+    {
+      try journal.playBack(into: try mainFile(&state))
+      state.known = nil
+      state.isDoubted = true
+    }
+    try removeJournal()
+  }
+
+  private func takeOverDecided() throws(StoreError) -> TakeOver {
     // Whoever comes meanwhile waits, and is not refused.
     if mainLocks.tryLock(.write, MainLock.pending, briefly: true) {
       if mainLocks.tryLock(.write, MainLock.shared, briefly: true) {
@@ -131,22 +178,33 @@ extension Database {
     try context.log.syncAndWait(through: context.log.last.index)
     return try state.withLock { state throws(StoreError) in
       guard state.failed == nil else { return .differs }
-      if let file = try context.disk.openIfPresent(path("-journal")),
-        var journal = try RollbackJournal(file)
-      {
-        try journal.playBack(into: try mainFile(&state))
-        state.known = nil
-        state.isDoubted = true
-      }
-      try removeJournal()
+      try playBackJournal(in: &state)
       try checkpointAlone(in: &state)
       state.index = nil
       state.wal.forget()
       state.walFile = nil
-      let isSame = try isIntact(&state)
+      var isSame = try isIntact(&state)
+      if !isSame { isSame = try redoLast(in: &state) }
       try enterWALModeIfSaid(in: &state)
       return isSame ? .done : .differs
     }
+  }
+
+  /// Makes a transaction again whose writer has undone it, being told that it failed.
+  private func redoLast(in state: inout DatabaseState) throws(StoreError) -> Bool {
+    guard state.isRefused, let size = state.pageSize else { return false }
+    let entry = try context.log.entry(at: state.entry)
+    guard entry.kind == .transaction || entry.kind == .stagedTransaction, entry.database == name
+    else { return false }
+    let main = try mainFile(&state)
+    var decoder = try TransactionPlan.decoder(entry, log: context.log)
+    guard decoder.header.pageSize == size else { return false }
+    try TransactionPlan.forEach(&decoder, name) { (digest, bytes) throws(StoreError) in
+      try main.write(bytes, at: digest.number.offset(size))
+    }
+    try main.truncate(to: Int64(state.pages) * Int64(size.bytes))
+    state.isDoubted = true
+    return try isIntact(&state)
   }
 
   /// Clients read it by a write-ahead log.
@@ -171,6 +229,10 @@ extension Database {
         state.wal.adopt(header, end: state.wal.captured, sum: state.wal.lastSum)
         if try index.header() == nil {
           guard try rebuild(index, header, file, in: &state) else { return .differs }
+        }
+        // A writer that was told that its transaction failed did not publish it.
+        if state.isRefused, let shown = try index.header(), index.isOf(header) {
+          try rollForward(index, shown, header, file, &state)
         }
         guard agrees(state, index) else { return .differs }
         // No client would set it for what is applied.

@@ -6,11 +6,14 @@ package struct LogBatch: Sendable {
   package var last: LogIndex
   /// The encoded entries; each carries its own length, identity and checksum.
   package var bytes: [UInt8]
+  /// The last entry that the sender knows to be committed; it may lie before or behind these.
+  package var commit: LogIndex
 
-  package init(first: LogIndex, last: LogIndex, bytes: [UInt8]) {
+  package init(first: LogIndex, last: LogIndex, bytes: [UInt8], commit: LogIndex = .zero) {
     self.first = first
     self.last = last
     self.bytes = bytes
+    self.commit = commit
   }
 }
 
@@ -71,8 +74,14 @@ package protocol ReplicationSource: AnyObject, Sendable {
   /// - Throws: `.notFound` when retention has removed `first`.
   func read(from first: LogIndex, maxBytes: Int) throws(StoreError) -> LogBatch
 
-  /// Calls `wake` (cheap, any thread) after each append; ends when the token is released.
+  /// Calls `wake` (cheap, any thread) after each append and each advance of the commit index; ends when the
+  /// token is released.
   func onAppend(_ wake: @escaping @Sendable () -> Void) -> SubscriptionToken
+
+  /// Whether commits wait for replicas, so that a replica is to be told of an entry at once.
+  var isAwaited: Bool { get }
+  /// A replica has everything up to an entry on stable storage. Must not block.
+  func acknowledged(by node: String, through index: LogIndex)
 
   /// Tells retention how far a replica is; nil forgets the replica.
   func noteReplica(_ node: String, needs index: LogIndex?)
@@ -161,6 +170,8 @@ package protocol ReplicationSink: AnyObject, Sendable {
 
   /// Checks and appends entries; they are applied in the background.
   func append(_ batch: LogBatch) throws(StoreError)
+  /// Whether the primary waits until entries are on stable storage here.
+  var isAwaited: Bool { get }
   /// Last entry on stable storage, and last applied to every database.
   func progress() -> ReplicaProgress
   /// Calls `wake` after progress, or when a database came to need repair.

@@ -37,7 +37,7 @@ final class SnapshotReader: SnapshotSource {
         if number < theirs.count, theirs[number] == checksum { continue }
         pages.append(PageChange(page: page, checksum: checksum))
       }
-      return (size, pages, store.log.last.index, state.pages)
+      return (size, pages, store.lastEntry(of: state), state.pages)
     }
     guard let (size, pages, index, count) = found else {
       throw StoreError(.notFound, "database \(database.name) has no content")
@@ -146,8 +146,26 @@ final class SnapshotReader: SnapshotSource {
 
   func end() throws(StoreError) -> SnapshotEnd {
     let store = store
-    return database.state.withLock { state in
-      SnapshotEnd(index: store.log.last.index, position: state.position, pages: state.pages)
+    let end = database.state.withLock { state in
+      SnapshotEnd(
+        index: store.lastEntry(of: state),
+        position: state.position,
+        pages: state.pages
+      )
     }
+    // What is in the pages and not committed nobody may see yet.
+    if store.role == .primary, store.log.needsMajority {
+      try store.log.confirmAndWait(through: end.index)
+    }
+    return end
+  }
+}
+
+extension Store {
+  /// The last entry that has been looked at for a database.
+  ///
+  /// On a replica entries may be in the log that are not applied yet.
+  fileprivate func lastEntry(of state: DatabaseState) -> LogIndex {
+    role == .primary ? log.last.index : min(state.entry, log.last.index)
   }
 }

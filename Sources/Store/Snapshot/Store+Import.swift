@@ -42,7 +42,7 @@ extension Store {
     guard let position = database(name)?.published.position, position.txid > .zero else {
       throw StoreError(.corrupt, "database \(name) could not be recorded; see the node's log")
     }
-    try log.syncAndWait(through: log.last.index)
+    try log.confirmAndWait(through: log.last.index)
     return position
   }
 

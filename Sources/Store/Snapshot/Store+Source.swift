@@ -18,15 +18,22 @@ extension Store: ReplicationSource {
   }
 
   package func recent(from first: LogIndex, maxBytes: Int) -> LogBatch? {
-    log.recent(from: first, maxBytes: maxBytes)
+    log.recent(from: first, maxBytes: maxBytes).map(log.stamped)
   }
 
   package func read(from first: LogIndex, maxBytes: Int) throws(StoreError) -> LogBatch {
-    try log.read(from: first, maxBytes: maxBytes)
+    log.stamped(try log.read(from: first, maxBytes: maxBytes))
   }
 
   package func onAppend(_ wake: @escaping @Sendable () -> Void) -> SubscriptionToken {
-    log.onAppend(wake)
+    let (appends, commits) = (log.onAppend(wake), log.commits.onAdvance(wake))
+    return SubscriptionToken { withExtendedLifetime((appends, commits)) {} }
+  }
+
+  package var isAwaited: Bool { log.needsMajority }
+
+  package func acknowledged(by node: String, through index: LogIndex) {
+    log.acknowledged(by: node, through: index)
   }
 
   package func noteReplica(_ node: String, needs index: LogIndex?) {

@@ -65,8 +65,19 @@ extension Store {
       )
       done(error)
     case .success(let entry):
-      if entry != nil { tellCommitted(database) }
-      done(nil)
+      guard let entry else { return done(nil) }
+      guard log.needsMajority else {
+        tellCommitted(database)
+        return done(nil)
+      }
+      log.confirm(through: entry) { [self] error in
+        if error == nil {
+          tellCommitted(database)
+        } else {
+          database.state.withLock { $0.isRefused = true }
+        }
+        done(error)
+      }
     }
   }
 
@@ -119,7 +130,7 @@ extension Store {
   /// What is left to do once the transaction that a journal's end commits has been captured.
   private enum JournalEnd {
     case over(Result<LogIndex?, StoreError>)
-    /// The entry must be durable before the journal may go.
+    /// The entry must be durable, and committed, before the journal may go.
     case afterSync(LogIndex)
     /// The main file must be, since the log would not bring back all that was written there.
     case afterMainSync(LogIndex?)
@@ -138,8 +149,12 @@ extension Store {
     let database = makeDatabase(name.database)
     let path = context.tree + "/" + name.path
     database.journal.willEnd()
+    let isPrimary = role == .primary
+    let needsMajority = log.needsMajority
     @Sendable func end(_ state: inout DatabaseState) -> JournalEnd {
-      let synced = Self.takeSynced(&state)
+      let synced = Self.takeSynced(&state) || needsMajority
+      // What is undone here is in the log, which says what becomes of it.
+      if state.isRefused, !isPrimary { return .over(database.end(nil, &state, operation)) }
       do throws(StoreError) {
         guard let journal = try openJournal(file, path),
           let entry = try database.captureJournal(journal, in: &state, database.recorder)
@@ -168,12 +183,12 @@ extension Store {
         workers.async { [self] in
           let failure = StoreError.catching { () throws(StoreError) in
             try database.payMainSync()
-            if let entry { try log.syncAndWait(through: entry) }
+            if let entry { try log.confirmAndWait(through: entry) }
           }
           conclude(entry, failure)
         }
       case .afterSync(let entry):
-        log.sync(through: entry) { [self] error in
+        log.confirm(through: entry) { [self] error in
           workers.async { conclude(entry, error) }
         }
       }
@@ -249,6 +264,7 @@ extension Database {
         // The journal stays hot. SQLite then rolls back, and the end of that is captured as well: what
         // it brings back differs from the log, and is no damage.
         state.uncompared = true
+        state.isRefused = true
       }
       return .failure(error)
     }

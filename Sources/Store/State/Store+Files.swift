@@ -149,7 +149,7 @@ extension Store {
       return entry
     }
     do throws(StoreError) {
-      if let entry { try log.syncAndWait(through: entry) }
+      if let entry { try log.confirmAndWait(through: entry) }
       try erase(database, suffixes: [""])
     } catch {
       if let entry {
@@ -218,7 +218,7 @@ extension Store {
       renames.append((database, name, entry))
     }
     do throws(StoreError) {
-      if let last = renames.last { try log.syncAndWait(through: last.entry) }
+      if let last = renames.last { try log.confirmAndWait(through: last.entry) }
       // The records go first: as long as the file has its old name, no other can come to that.
       for rename in renames { try rename.database.noteRename(to: rename.name, by: rename.entry) }
       try context.disk.rename(from, to: to)

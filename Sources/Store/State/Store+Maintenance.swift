@@ -113,11 +113,21 @@ extension Store {
     log.close()
   }
 
+  /// Begins a term with an entry that does nothing; clients still cannot write.
+  ///
+  /// - Precondition: `term` is above that of the log's last entry.
+  /// - Returns: the entry.
+  package func open(_ term: Term) throws(StoreError) -> LogIndex {
+    try log.begin(term)
+    return log.last.index
+  }
+
   /// This node is the primary from now on, in this term. Clients may have databases open.
   ///
-  /// - Precondition: `term` is above that of the log's last entry, and all entries have been applied.
+  /// - Precondition: `term` is above that of the log's last entry, or was opened, and all entries have been
+  ///   applied.
   package func becomePrimary(_ term: Term) throws(StoreError) {
-    try log.begin(term)
+    if log.last.term < term { _ = try open(term) }
     try log.syncAndWait(through: log.last.index)
     let hasFollowed = role == .replica
     if hasFollowed { stopFollowing() }

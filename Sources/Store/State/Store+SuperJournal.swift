@@ -13,12 +13,17 @@ extension Store {
         last = entry
         tellCommitted(database)
       }
-      if let last { try log.syncAndWait(through: last) }
+      if let last { try log.confirmAndWait(through: last) }
       try context.disk.remove(context.tree + "/" + name.path)
     } catch {
       // SQLite rolls back, and the end of that is captured as well: what it brings back differs from
       // the log, and is no damage.
-      for database in members { database.state.withLock { $0.uncompared = true } }
+      for database in members {
+        database.state.withLock { state in
+          state.uncompared = true
+          state.isRefused = state.isEnding
+        }
+      }
       throw error
     }
   }

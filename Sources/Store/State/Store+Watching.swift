@@ -101,10 +101,22 @@ extension Store {
   /// - Returns: the entry of a transaction that was found.
   func settleLog(of database: Database, _ reach: Database.Reach) -> LogIndex? {
     let mapped = mapIndex(database)
+    guard confirmDangling(of: database) else { return nil }
     let entry = database.state.withLock { database.reconcile(&$0, mapped: mapped, reach) }
     guardLog(of: database)
     if entry != nil { tellCommitted(database) }
     return entry
+  }
+
+  /// What a dead writer has left behind is shown to nobody before it is committed.
+  ///
+  /// - Returns: false where this node ceased to be the primary meanwhile.
+  private func confirmDangling(of database: Database) -> Bool {
+    guard log.needsMajority else { return true }
+    // An error of the capture is met again, and told, by what follows.
+    let entry = database.state.withLock { state in try? database.captureDangling(in: &state) }
+    guard let entry = entry ?? nil else { return true }
+    return (try? log.confirmAndWait(through: entry)) != nil
   }
 
   /// Records whatever in the main file differs from what the log knows.

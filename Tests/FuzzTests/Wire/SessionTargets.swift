@@ -106,7 +106,7 @@ enum SessionTargets {
           peer.recent(operation & 0x20 == 0 ? batch(first, operation) : nil, at: now)
         case .summarize, .readLog, .openSnapshot, .readSnapshot, .endSnapshot:
           asked.append(directive)
-        case .dropSnapshot, .noteReplica, .higherTerm: break
+        case .acknowledged, .dropSnapshot, .noteReplica, .higherTerm: break
         case .close: return
         }
       }
@@ -116,9 +116,9 @@ enum SessionTargets {
   private static func batch(_ first: LogIndex, _ choice: UInt8) -> LogBatch {
     // A log without an end would be sent without an end.
     guard choice & 1 == 0, first < LogIndex(300) else {
-      return LogBatch(first: first, last: LogIndex(first.rawValue - 1), bytes: [])
+      return LogBatch(first: first, last: LogIndex(first.rawValue - 1), bytes: [], commit: LogIndex(UInt64(choice)))
     }
-    return LogBatch(first: first, last: first.next, bytes: [1, 2, 3])
+    return LogBatch(first: first, last: first.next, bytes: [1, 2, 3], commit: LogIndex(UInt64(choice)))
   }
 
   private static func answer(
@@ -153,7 +153,7 @@ enum SessionTargets {
     case .endSnapshot(let id):
       let end = SnapshotEnd(index: LogIndex(91), position: WireSeeds.position, pages: 3)
       peer.ended(id, fails ? .failure(refusal) : .success(end))
-    case .send, .recent, .dropSnapshot, .noteReplica, .higherTerm, .close: break
+    case .acknowledged, .send, .recent, .dropSnapshot, .noteReplica, .higherTerm, .close: break
     }
   }
 

@@ -33,6 +33,7 @@ final class Cluster: Sendable {
   ///   - primary: where it finds the primary; the first node is the one that has no other.
   ///   - port: where others reach it; any if none is given.
   ///   - lease: the lease of its configuration; a static one if none is given.
+  ///   - sync: how safe a commit is.
   ///   - passesLogs: whether the kernel passes write-ahead logs through, too.
   ///   - extra: lines for its configuration.
   func node(
@@ -40,6 +41,7 @@ final class Cluster: Sendable {
     primary: Int? = nil,
     port: Int? = nil,
     lease: String? = nil,
+    sync: String = "async",
     passthrough: Bool = true,
     passesLogs: Bool = false,
     extra: String = ""
@@ -67,6 +69,7 @@ final class Cluster: Sendable {
       replication:
         addr: "127.0.0.1:\(port)"
         advertise: "127.0.0.1:\(port)"
+        sync: \(sync)
         tls:
           ca: \(directory)/certs/ca.pem
           cert: \(directory)/certs/\(name).pem
@@ -79,13 +82,15 @@ final class Cluster: Sendable {
   }
 
   /// So many nodes that elect one of them; they are not started yet.
-  func voters(_ count: Int, ttl: String) async throws -> [Node] {
+  ///
+  /// - Parameter sync: how safe their commits are.
+  func voters(_ count: Int, ttl: String, sync: String = "async") async throws -> [Node] {
     let ports = try (0..<count).map { $0 == 0 ? primaryPort : try FreePort.any() }
     let peers = ports.enumerated().map { "node\($0.offset + 1): \"127.0.0.1:\($0.element)\"" }
     var nodes: [Node] = []
     for (place, port) in ports.enumerated() {
       nodes.append(
-        try await quorumNode(place + 1, port, peers.joined(separator: ", "), ttl: ttl)
+        try await quorumNode(place + 1, port, peers.joined(separator: ", "), ttl: ttl, sync: sync)
       )
     }
     return nodes
@@ -105,10 +110,11 @@ final class Cluster: Sendable {
     _ number: Int,
     _ port: Int,
     _ peers: String,
-    ttl: String
+    ttl: String,
+    sync: String = "async"
   ) async throws -> Node {
     let lease = "{type: quorum, hostname: node\(number), ttl: \(ttl), quorum: {peers: {\(peers)}}}"
-    return try await node(number, port: port, lease: lease)
+    return try await node(number, port: port, lease: lease, sync: sync)
   }
 
   /// Removes everything; the nodes must have been stopped.

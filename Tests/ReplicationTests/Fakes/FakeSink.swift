@@ -36,6 +36,8 @@ final class FakeSink: ReplicationSink {
     }
   }
 
+  let isAwaited = false
+
   func logSummary() -> LogSummary { state.withLock { $0.log.summary } }
 
   func truncate(after common: LogIndex) throws(StoreError) {
@@ -63,6 +65,7 @@ final class FakeSink: ReplicationSink {
   func append(_ batch: LogBatch) throws(StoreError) {
     if let hook = state.withLock({ $0.appendHook }) { hook(batch) }
     if let error = state.withLock({ $0.failAppends }) { throw error }
+    if batch.bytes.isEmpty { return }
     let entries = try FakeEntry.decode(batch.bytes)
     guard entries.first?.id.index == batch.first, entries.last?.id.index == batch.last else {
       throw StoreError(.corrupt, "the batch does not hold what it says")

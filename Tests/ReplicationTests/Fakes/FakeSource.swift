@@ -11,11 +11,21 @@ final class FakeSource: ReplicationSource {
     /// Entries before this one are no longer in memory.
     var recentFrom = LogIndex(1)
     var needs: [String: LogIndex] = [:]
+    /// What each replica was counted with.
+    var counted: [String: LogIndex] = [:]
+    /// The last committed entry; nil where all of them are.
+    var commit: LogIndex?
     var wakes: [Int: @Sendable () -> Void] = [:]
     var nextWake = 0
     var snapshotsOpened = 0
     var pagesRead = 0
     var failSnapshots = false
+
+    func batch(from first: LogIndex, maxBytes: Int) -> LogBatch? {
+      guard var batch = log.batch(from: first, maxBytes: maxBytes) else { return nil }
+      batch.commit = commit ?? batch.last
+      return batch
+    }
   }
   let state = Mutex(State())
 
@@ -50,12 +60,12 @@ final class FakeSource: ReplicationSource {
 
   func recent(from first: LogIndex, maxBytes: Int) -> LogBatch? {
     state.withLock { state in
-      first < state.recentFrom ? nil : state.log.batch(from: first, maxBytes: maxBytes)
+      first < state.recentFrom ? nil : state.batch(from: first, maxBytes: maxBytes)
     }
   }
 
   func read(from first: LogIndex, maxBytes: Int) throws(StoreError) -> LogBatch {
-    guard let batch = state.withLock({ $0.log.batch(from: first, maxBytes: maxBytes) }) else {
+    guard let batch = state.withLock({ $0.batch(from: first, maxBytes: maxBytes) }) else {
       throw StoreError(.notFound, "entry \(first) was removed")
     }
     return batch
@@ -70,6 +80,12 @@ final class FakeSource: ReplicationSource {
     return SubscriptionToken { [weak self] in
       _ = self?.state.withLock { $0.wakes.removeValue(forKey: id) }
     }
+  }
+
+  var isAwaited: Bool { state.withLock { $0.commit != nil } }
+
+  func acknowledged(by node: String, through index: LogIndex) {
+    state.withLock { $0.counted[node] = index }
   }
 
   func noteReplica(_ node: String, needs index: LogIndex?) {

@@ -15,23 +15,54 @@ struct RoleTests {
     var term: UInt64 = 1
     var random: SeededRandom
 
-    init(seed: UInt64 = 1) throws {
+    /// - Parameter voters: whose majority commits wait for, these two nodes the first; none where they wait for
+    ///   nobody.
+    init(seed: UInt64 = 1, voters: [String] = []) throws {
       let changes: (inout StoreConfiguration) -> Void = { $0.changesRoles = true }
-      nodes = [
-        try StoreFixture(configure: changes), try StoreFixture(role: .replica, configure: changes),
-      ]
-      engines[1] = try ReplicaEngine(store: nodes[1].store)
+      nodes = try (0..<2).map { _ in try StoreFixture(role: .replica, configure: changes) }
+      engines = try nodes.map { try ReplicaEngine(store: $0.store) }
       random = SeededRandom(seed)
+      for (node, name) in zip(nodes, voters) {
+        node.store.log.requireMajority(of: Set(voters), own: name)
+      }
+      try here.store.becomePrimary(Term(term))
+      engines[0] = nil
+      if !voters.isEmpty { try acknowledge() }
+    }
+
+    /// Sends what the follower lacks.
+    func ship() throws {
+      let engine = try #require(engines[1 - primary])
+      while engine.logSummary().last.index < here.store.log.last.index {
+        let next = engine.logSummary().last.index.next
+        try engine.append(try here.store.read(from: next, maxBytes: 1 << 20))
+      }
+    }
+
+    /// Sends what the follower lacks, and counts it as one that has everything.
+    func acknowledge() throws {
+      try ship()
+      let last = here.store.log.last.index
+      try there.store.log.syncAndWait(through: last)
+      try here.store.log.syncAndWait(through: last)
+      here.store.acknowledged(by: "n\(1 - primary)", through: last)
+    }
+
+    /// Tells the follower what is committed.
+    private func tellCommitted(_ engine: ReplicaEngine) throws {
+      let next = here.store.log.last.index.next
+      if let notice = here.store.recent(from: next, maxBytes: 1) { try engine.append(notice) }
     }
 
     /// What holds the wal-index's dead-man switch, as the daemon's lock does on a mount.
     private var switches: [DeadManSwitch] = []
 
     /// A connection to a database of the node that follows.
-    func connectThere(_ name: String) throws -> Connection {
-      let shm = there.path(name) + "-shm"
+    func connectThere(_ name: String, onPrimary: Bool = false) throws -> Connection {
+      let node = onPrimary ? here : there
+      let shm = node.path(name) + "-shm"
       if FileManager.default.fileExists(atPath: shm) { switches.append(try DeadManSwitch(shm)) }
-      return try there.connect(name)
+      return try node.connect(name)
     }
 
     var here: StoreFixture { nodes[primary] }
@@ -41,10 +72,8 @@ struct RoleTests {
     func follow() throws {
       let engine = try #require(engines[1 - primary])
       for _ in 0..<20 {
-        while engine.logSummary().last.index < here.store.log.last.index {
-          let next = engine.logSummary().last.index.next
-          try engine.append(try here.store.read(from: next, maxBytes: 1 << 20))
-        }
+        try here.store.log.needsMajority ? acknowledge() : ship()
+        try tellCommitted(engine)
         try repair(engine)
         if eventually(0.3, { engine.isCurrent }) { break }
       }
@@ -78,9 +107,20 @@ struct RoleTests {
       here.store.follow(follower)
       engines[primary] = follower
       primary = 1 - primary
+      try open(engines[primary])
       engines[primary] = nil
       try here.store.becomePrimary(Term(term))
       follower.follow(Term(term))
+    }
+
+    /// What an elected node does before it may write: what its log holds is committed and applied.
+    private func open(_ engine: ReplicaEngine?) throws {
+      guard here.store.log.needsMajority, let engine else { return }
+      let first = try here.store.open(Term(term))
+      try here.store.log.syncAndWait(through: first)
+      // The third voter has it.
+      here.store.acknowledged(by: "n2", through: first)
+      try #require(eventually { engine.isCurrent })
     }
 
     /// The follower's entries that this primary does not have go.

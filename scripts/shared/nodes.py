@@ -1,4 +1,4 @@
-"""Nodes and applications of the soak test as processes, and what can be measured of them.
+"""Nodes and applications as processes, and what can be measured of them.
 
 Nothing here touches a mount: whoever does can wait for ever.
 """
@@ -24,6 +24,10 @@ def free_port():
         return listener.getsockname()[1]
 
 
+LOOPBACK = "127.0.0.1"
+HTTP_PORT = 20202
+
+
 class Problem(Exception):
     """What must not happen."""
 
@@ -40,36 +44,39 @@ def command(words, seconds=60):
 class Node:
     """One `halite mount`."""
 
-    def __init__(self, halite, root, number, primary, settings):
+    def __init__(self, halite, root, number, port, lease, settings, host=LOOPBACK, sync="async"):
         self.halite, self.name = halite, f"node{number}"
         self.home = os.path.join(root, self.name)
         self.mount = os.path.join(self.home, "mnt")
         self.data = os.path.join(self.home, "data")
-        self.port = primary if number == 1 else free_port()
-        self.http = free_port()
         self.process = None
         os.makedirs(self.mount)
         made = command([halite, "cert", "issue", "--dir", f"{root}/certs", "--name", self.name,
-                        "--host", "127.0.0.1"])
+                        "--host", host])
         if made.returncode:
             raise Problem(f"cert issue: {made.stderr}")
+        self.http = free_port() if host == LOOPBACK else HTTP_PORT
+        self.host = host
+        # Words before the command, as for a network of its own.
+        self.inside = []
         self.configuration = os.path.join(self.home, "halite.yml")
         with open(self.configuration, "w") as file:
             file.write(f"""
 fuse: {{dir: mnt}}
 data: {{dir: data, {settings}}}
-http: {{addr: "127.0.0.1:{self.http}"}}
+http: {{addr: "{host}:{self.http}"}}
 replication:
-  addr: "127.0.0.1:{self.port}"
-  advertise: "127.0.0.1:{self.port}"
+  addr: "{host}:{port}"
+  advertise: "{host}:{port}"
+  sync: {sync}
   tls: {{ca: ../certs/ca.pem, cert: ../certs/{self.name}.pem, key: ../certs/{self.name}-key.pem}}
-lease: {{type: static, hostname: {self.name}, primary: "127.0.0.1:{primary}"}}
+lease: {{hostname: {self.name}, {lease}}}
 """)
 
     def start(self):
         self.log = open(os.path.join(self.home, "log"), "a")
         self.process = subprocess.Popen(
-            [self.halite, "mount", "--config", self.configuration],
+            [*self.inside, self.halite, "mount", "--config", self.configuration],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
         )
 
@@ -99,7 +106,7 @@ lease: {{type: static, hostname: {self.name}, primary: "127.0.0.1:{primary}"}}
     def status(self):
         """Nil while the node does not answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/status", timeout=5) as file:
+            with urllib.request.urlopen(f"http://{self.host}:{self.http}/status", timeout=5) as file:
                 return json.load(file)
         except OSError:
             return None
@@ -185,11 +192,14 @@ class Application:
             with self.lock:
                 self.counts[word] = self.counts.get(word, 0) + 1
                 if word == "committed":
-                    self.last = int(rest)
+                    self.committed(rest)
                 elif word == "violation":
                     self.violations.append(f"{time.time():.2f} {rest}")
                 elif process is self.process and word in ("paused", "resumed"):
                     self.is_paused = word == "paused"
+
+    def committed(self, rest):
+        self.last = int(rest)
 
     def count(self, word):
         with self.lock:

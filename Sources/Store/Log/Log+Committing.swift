@@ -1,0 +1,52 @@
+import LTX
+
+// Where `replication.sync` is `quorum`, an entry of this node's own is confirmed once a majority of the voters
+// has it on stable storage. Until then whoever wrote it waits, and nobody sees it: neither here, for the writer
+// keeps its locks, nor on a replica, which applies what it is told to be committed.
+
+extension Log {
+  /// Lets commits wait for a majority from now on. To be called before anything is appended.
+  package func requireMajority(of voters: Set<String>, own: String) {
+    commits.require(majorityOf: voters, own: own)
+  }
+
+  /// Whether commits wait for a majority.
+  package var needsMajority: Bool { commits.isMajority }
+
+  /// The last entry known to be committed.
+  package var committed: LogIndex { commits.index }
+
+  /// Transactions that wait for a majority.
+  package var awaitingMajority: Int { commits.waiting }
+
+  /// A primary says that everything up to this entry is committed.
+  func learnCommit(_ index: LogIndex) { commits.advance(to: min(index, last.index)) }
+
+  /// Another voter has everything up to this entry on stable storage, as it said in the present term.
+  package func acknowledged(by voter: String, through index: LogIndex) {
+    commits.match(voter, index, durable: durable)
+  }
+
+  /// What a batch says of commits to whoever receives it.
+  func stamped(_ batch: LogBatch) -> LogBatch {
+    var batch = batch
+    batch.commit = needsMajority ? committed : batch.last
+    return batch
+  }
+
+  /// Calls `done` once an entry of this node's own is as safe as commits are to be: with a majority of the
+  /// voters, or else on stable storage here.
+  package func confirm(through index: LogIndex, done: @escaping MountCompletion) {
+    guard needsMajority else { return sync(through: index, done: done) }
+    commits.wait(for: index, orElse: outOfOffice(), done: done)
+    sync(through: index) { [self] error in
+      // What this node's disk refuses a majority without it may have.
+      if error == nil { commits.count(durable: durable) }
+    }
+  }
+
+  /// Blocks until `confirm` answers. Never on a thread that must not wait.
+  func confirmAndWait(through index: LogIndex) throws(StoreError) {
+    try waiting { confirm(through: index, done: $0) }
+  }
+}

@@ -1,0 +1,160 @@
+"""The clients of the cluster test: each a process of its own.
+
+    application.py writer DIRECTORY PAUSE-FILE
+    application.py reader DIRECTORY
+
+A writer inserts numbers that are used once, and moves money between accounts in the same transaction, into
+each database in turn, wherever its node lets it; it says each number that SQLite reported as committed. A reader looks
+at all of it in one snapshot. Whatever is wrong with what a database shows is said as `violation REASON`.
+"""
+
+import os
+import random
+import sqlite3
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../shared"))
+from mounted import is_on_mount
+
+DATABASES = {"wal.db": "wal", "delete.db": "delete"}
+ACCOUNTS, BALANCE = 10, 100
+# What SQLite says where a node is not the primary, is about to become or to cease to be it, is gone, or has a full disk.
+EXPECTED = (
+    "database is locked", "attempt to write a readonly database", "access permission denied", "disk I/O error",
+    "unable to open database file", "database or disk is full", "is not on the mount", "no such table",
+    # What SQLite makes of locks of a write-ahead log whose mount is gone, after ten seconds.
+    "locking protocol",
+)
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def check(error, doing):
+    if not any(text in str(error) for text in EXPECTED):
+        say("violation", f"{doing}: {error}")
+
+
+def connect(path, flags):
+    connection = sqlite3.connect(f"file:{path}?mode={flags}", uri=True, timeout=0.5, isolation_level=None)
+    connection.execute("PRAGMA schema_version").fetchone()
+    if not is_on_mount(path):
+        connection.close()
+        raise OSError(f"{path} is not on the mount")
+    return connection
+
+
+def make(directory):
+    """The databases, on the primary."""
+    for name, mode in DATABASES.items():
+        connection = connect(f"{directory}/{name}", "rwc")
+        connection.execute(f"PRAGMA journal_mode={mode}").fetchone()
+        connection.executescript(f"""
+            BEGIN;
+            CREATE TABLE t(n INTEGER PRIMARY KEY);
+            CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER);
+            WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < {ACCOUNTS})
+            INSERT INTO account SELECT i, {BALANCE} FROM c;
+            COMMIT""")
+        connection.close()
+
+
+class Connections:
+    """One connection for each database, for as long as it works."""
+
+    def __init__(self, directory, flags):
+        self.directory, self.flags, self.open = directory, flags, {}
+
+    def get(self, name):
+        # A node that ends with its mount in use leaves dead files to whoever has them open.
+        if name in self.open and not self.is_live(name):
+            self.drop(name)
+        if name not in self.open:
+            self.open[name] = connect(f"{self.directory}/{name}", self.flags)
+        return self.open[name]
+
+    def is_live(self, name):
+        return is_on_mount(f"{self.directory}/{name}")
+
+    def drop(self, name):
+        connection = self.open.pop(name, None)
+        if connection:
+            connection.close()
+
+
+def write(directory, pause):
+    connections = Connections(directory, "rw")
+    # Numbers are used once, also by whoever comes after this process.
+    number = time.time_ns()
+    failures = 0
+    while True:
+        if os.path.exists(pause):
+            say("paused")
+            while os.path.exists(pause):
+                time.sleep(0.05)
+            say("resumed")
+        name = random.choice(list(DATABASES))
+        number += 1
+        source, target = random.sample(range(1, ACCOUNTS + 1), 2)
+        connection = None
+        try:
+            connection = connections.get(name)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("INSERT INTO t VALUES (?)", (number,))
+            connection.execute("UPDATE account SET balance = balance - 7 WHERE id = ?", (source,))
+            connection.execute("UPDATE account SET balance = balance + 7 WHERE id = ?", (target,))
+            connection.execute("COMMIT")
+            say("committed", name, number)
+            failures = 0
+        except (sqlite3.Error, OSError) as error:
+            check(error, f"write to {name}")
+            failures += 1
+            say("failed")
+            try:
+                if connection and connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                connections.drop(name)
+            # An application that keeps its connection is to be served by it; one whose node is gone opens anew.
+            if failures % 50 == 0 or not connections.is_live(name):
+                connections.drop(name)
+            time.sleep(0.01)
+
+
+def read(directory):
+    connections = Connections(directory, "ro")
+    most = dict.fromkeys(DATABASES, 0)
+    while True:
+        for name in DATABASES:
+            try:
+                connection = connections.get(name)
+                connection.execute("BEGIN")
+                (count,) = connection.execute("SELECT count(*) FROM t").fetchone()
+                (money,) = connection.execute("SELECT sum(balance) FROM account").fetchone()
+                connection.execute("ROLLBACK")
+                # What a node that is gone has left open says nothing.
+                if not connections.is_live(name):
+                    connections.drop(name)
+                    continue
+                if money != ACCOUNTS * BALANCE:
+                    say("violation", f"{name} has {money} in its accounts")
+                if count < most[name]:
+                    say("violation", f"{name} had {most[name]} rows, and then {count}")
+                most[name] = max(most[name], count)
+                say("read")
+            except (sqlite3.Error, OSError) as error:
+                check(error, f"read of {name}")
+                connections.drop(name)
+                time.sleep(0.02)
+        time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "make":
+        make(sys.argv[2])
+    elif sys.argv[1] == "writer":
+        write(*sys.argv[2:])
+    else:
+        read(*sys.argv[2:])
