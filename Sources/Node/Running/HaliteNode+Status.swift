@@ -180,9 +180,11 @@ extension HaliteNode: NodeControlling {
     case .replica(_, let following), .opening(_, let following): engine = following
     case .alone, .primary, .changing: return commits
     }
-    return commits + engine.waitingDatabases().map { name, index in
-      "database \(name) waits to apply entry \(index)"
-    } + engine.enteringDatabases().map { "database \($0) waits for a client to end a transaction" }
+    return commits
+      + engine.waitingDatabases().map { name, index in
+        "database \(name) waits to apply entry \(index)"
+      }
+      + engine.enteringDatabases().map { "database \($0) waits for a client to end a transaction" }
   }
 
   private func quarantine() -> [String] {

@@ -244,7 +244,8 @@ package struct PrimaryPeer: Sendable {
     outbox.removeAll { directive in
       switch directive {
       case .send, .dropSnapshot, .noteReplica, .higherTerm, .close: false
-      case .acknowledged, .summarize, .recent, .readLog, .openSnapshot, .readSnapshot, .endSnapshot: true
+      case .acknowledged, .summarize, .recent, .readLog, .openSnapshot, .readSnapshot, .endSnapshot:
+        true
       }
     }
     if let id = snapshot.stop() { outbox.append(.dropSnapshot(id)) }

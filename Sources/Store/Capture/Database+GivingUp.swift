@@ -28,7 +28,7 @@ extension Database {
   }
 
   /// Where the newest captured frame of each page begins, read from the write-ahead log itself.
-  private func placesInLog(_ state: DatabaseState) throws(StoreError) -> [UInt32: Int64] {
+  func placesInLog(_ state: DatabaseState) throws(StoreError) -> [UInt32: Int64] {
     guard let wal = state.wal.header, let file = state.walFile, state.wal.frames > 0 else {
       return [:]
     }

@@ -28,6 +28,7 @@ extension Database {
       while let transaction = try prepare(file, at: offset, bytes, in: &state) {
         noteHeader(&header, &state)
         if let failed = state.failed { throw failed }
+        state.beforeLast = state.walEnd
         let entry = try record(transaction, file, at: offset, bytes, in: &state, recorder)
         state.wal.commit()
         logged = entry ?? logged
@@ -101,6 +102,7 @@ extension Database {
     while let transaction = try prepare(file, at: max(end, state.wal.chainEnd), nothing, in: &state)
     {
       if let failed = state.failed { throw failed }
+      state.beforeLast = state.walEnd
       logged = try record(transaction, file, at: end, nothing, in: &state, recorder) ?? logged
       state.wal.commit()
     }

@@ -66,6 +66,8 @@ struct DatabaseState: Sendable {
   /// The last transaction is in the log, and its writer was told that it failed; on a node that is not the
   /// primary any more the log decides.
   var isRefused = false
+  /// Where the write-ahead log ended before the last transaction.
+  var beforeLast: WALEnd?
   /// The main file was changed while no client could write it: it is to be read through soon.
   var isDoubted = false
   /// Something other than SQLite has emptied the main file, to write it anew, or taken the write-ahead
@@ -75,6 +77,8 @@ struct DatabaseState: Sendable {
   var dropped = false
 
   var pages: UInt32 { UInt32(clamping: checksums?.count ?? 0) }
+  /// Where the captured frames of the write-ahead log end.
+  var walEnd: WALEnd { WALEnd(end: wal.captured, sum: wal.lastSum, pages: pages) }
 
   /// Buffers kept from one transaction to the next, so that a commit allocates nothing.
   var scratch = CaptureScratch()
@@ -99,6 +103,13 @@ extension DatabaseState {
     }
     return wal.releaseLarge(above: Self.keptPages) || isLarge
   }
+}
+
+/// Where captured frames end, in bytes, and the database as it is there.
+struct WALEnd: Sendable {
+  var end: Int64
+  var sum: WALSum
+  var pages: UInt32
 }
 
 /// Buffers of one database's capture.

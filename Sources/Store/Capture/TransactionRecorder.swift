@@ -80,6 +80,7 @@ struct TransactionRecorder {
     state.pageSize = details.pageSize
     state.position = Position(txid: txid, checksum: state.checksums?.total ?? .empty)
     state.entry = entry
+    state.isRefused = false
     return entry
   }
 

@@ -105,7 +105,8 @@ final class CommitIndex: Sendable {
 
   /// Everything up to this entry is committed.
   func advance(to index: LogIndex) {
-    let (ready, listeners) = state.withLock { state -> ([MountCompletion], [@Sendable () -> Void]) in
+    let (ready, listeners) = state.withLock {
+      state -> ([MountCompletion], [@Sendable () -> Void]) in
       guard index > state.index else { return ([], []) }
       state.index = index
       return (state.takeReady(), Array(state.listeners.values))

@@ -288,7 +288,11 @@ package final class ReplicaEngine: ReplicationSink {
       try quarantine.close()
       try self.markForRepair(touched)
       // What is being applied ends; nothing more begins, for all of them need repair.
-      for name in touched { try self.applier(name).alone { () throws(StoreError) in } }
+      for name in touched {
+        try self.applier(name).alone { () throws(StoreError) in
+          try self.store.database(name)?.forgetRefused()
+        }
+      }
     }
     store.context.logger.warning(
       "entries that the primary does not have were moved to quarantine",
@@ -308,6 +312,7 @@ package final class ReplicaEngine: ReplicationSink {
     for database in ours {
       let name = database.name
       try applier(name).alone { () throws(StoreError) in
+        try database.forgetRefused()
         if !theirs.contains(name) { try setAside(database) }
       }
       if !theirs.contains(name) { try repaired(name) }

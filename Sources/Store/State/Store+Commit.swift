@@ -189,6 +189,7 @@ extension Store {
         }
       case .afterSync(let entry):
         log.confirm(through: entry) { [self] error in
+          if error != nil { database.state.withLock { $0.isRefused = true } }
           workers.async { conclude(entry, error) }
         }
       }

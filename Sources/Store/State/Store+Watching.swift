@@ -116,7 +116,9 @@ extension Store {
     // An error of the capture is met again, and told, by what follows.
     let entry = database.state.withLock { state in try? database.captureDangling(in: &state) }
     guard let entry = entry ?? nil else { return true }
-    return (try? log.confirmAndWait(through: entry)) != nil
+    if (try? log.confirmAndWait(through: entry)) != nil { return true }
+    database.state.withLock { $0.isRefused = true }
+    return false
   }
 
   /// Records whatever in the main file differs from what the log knows.

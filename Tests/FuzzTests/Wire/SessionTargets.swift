@@ -116,9 +116,19 @@ enum SessionTargets {
   private static func batch(_ first: LogIndex, _ choice: UInt8) -> LogBatch {
     // A log without an end would be sent without an end.
     guard choice & 1 == 0, first < LogIndex(300) else {
-      return LogBatch(first: first, last: LogIndex(first.rawValue - 1), bytes: [], commit: LogIndex(UInt64(choice)))
+      return LogBatch(
+        first: first,
+        last: LogIndex(first.rawValue - 1),
+        bytes: [],
+        commit: LogIndex(UInt64(choice))
+      )
     }
-    return LogBatch(first: first, last: first.next, bytes: [1, 2, 3], commit: LogIndex(UInt64(choice)))
+    return LogBatch(
+      first: first,
+      last: first.next,
+      bytes: [1, 2, 3],
+      commit: LogIndex(UInt64(choice))
+    )
   }
 
   private static func answer(
