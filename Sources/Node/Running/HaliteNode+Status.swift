@@ -184,6 +184,9 @@ extension HaliteNode: NodeControlling {
       + engine.waitingDatabases().map { name, index in
         "database \(name) waits to apply entry \(index)"
       }
+      + engine.undecidedDatabases().map {
+        "database \($0) waits until a primary says whether its last transactions are committed"
+      }
       + engine.enteringDatabases().map { "database \($0) waits for a client to end a transaction" }
   }
 

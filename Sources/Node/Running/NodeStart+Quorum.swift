@@ -20,10 +20,11 @@ extension NodeStart {
     }
     let (store, cluster) = (parts.store, parts.cluster)
     if parts.configuration.replication.sync == .quorum {
-      store.log.requireMajority(of: Set(quorum.voters.keys), own: parts.name)
+      try store.requireMajority(of: Set(quorum.voters.keys), own: parts.name)
     }
     let engine = try ReplicaEngine(store: store)
     try store.becomeReplica()
+    try engine.holdUndecided()
     let roles = RoleKeeper(.replica(nil, engine))
     let network = voters(parts, quorum, security)
     let (requests, continuation) = AsyncStream<String>.makeStream(

@@ -6,8 +6,11 @@ import LTX
 
 extension Log {
   /// Lets commits wait for a majority from now on. To be called before anything is appended.
-  package func requireMajority(of voters: Set<String>, own: String) {
+  ///
+  /// - Parameter committed: the last entry known to be committed; any behind it may yet be cut.
+  package func requireMajority(of voters: Set<String>, own: String, committed: LogIndex = .max) {
     commits.require(majorityOf: voters, own: own)
+    commits.cut(to: committed)
   }
 
   /// Whether commits wait for a majority.

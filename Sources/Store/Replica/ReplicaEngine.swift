@@ -24,6 +24,8 @@ package final class ReplicaEngine: ReplicationSink {
     /// Databases that clients were writing when this node ceased to be the primary, and which the daemon
     /// has not taken over yet.
     var entering: Set<String> = []
+    /// Databases whose last transactions of an earlier life of this node may yet be cut: nobody reads them.
+    var undecided: Set<String> = []
     /// This node follows no primary any more.
     var hasEnded = false
     /// The term of the primary that is followed; nil where only one node can be it.
@@ -86,6 +88,7 @@ package final class ReplicaEngine: ReplicationSink {
       state.waiting.filter { $0.value <= index }.compactMap { state.appliers[$0.key] }
     }
     for applier in ready { applier.wake() }
+    releaseDecided()
   }
 
   /// Where nobody waits for it, durability follows behind, once for all that comes within a short while, and
@@ -207,6 +210,7 @@ package final class ReplicaEngine: ReplicationSink {
       state.staged[name] = nil
     }
     try saveRepairs()
+    releaseDecided()
     applier(name).wake()
     tellProgress()
   }

@@ -63,7 +63,7 @@ extension Store {
       defer { nextKey += 1 }
       return Database(key: nextKey, name: name, context: context)
     }
-    let databases = try recovery.run(from: try redoStart(context))
+    let databases = try recovery.run(from: try RedoPoint.load(context).redo)
     try noteBoot(configuration, context)
     let store = Store(
       configuration: configuration,
@@ -136,47 +136,5 @@ extension Store {
       if bytes.count < 8 { break }
     }
     return values
-  }
-
-  // MARK: Where redo begins
-
-  /// `state/redo`: the index up to which no database needs redo, and a checksum.
-  private static func redoPath(_ context: StoreContext) -> String {
-    context.stateDirectory + "/redo"
-  }
-
-  private static func redoStart(_ context: StoreContext) throws(StoreError) -> LogIndex {
-    guard let bytes = try context.disk.contents(redoPath(context), limit: 16), bytes.count == 16
-    else { return .zero }
-    return bytes.withUnsafeBytes { raw in
-      var crc = CRC64()
-      crc.update(UnsafeRawBufferPointer(rebasing: raw[0..<8]))
-      guard crc.value == raw.bigEndian(UInt64.self, at: 8) else { return .zero }
-      return LogIndex(raw.bigEndian(UInt64.self, at: 0))
-    }
-  }
-
-  /// Notes where redo would begin now; what lies before may leave the log.
-  func saveRedoStart() throws(StoreError) -> LogIndex {
-    // What a replica has received and not applied must be found by the next start.
-    let applied = state.withLock { $0.engine }?.appliedThrough ?? .max
-    let last = min(log.durable, applied)
-    let index = allDatabases.reduce(last) { least, database in
-      database.state.withLock { state in
-        // A database whose last entry is stable has nothing behind it in the log.
-        state.entry <= state.stable ? least : min(least, state.stable)
-      }
-    }
-    var bytes: [UInt8] = []
-    bytes.appendBigEndian(index.rawValue)
-    var crc = CRC64()
-    bytes.withUnsafeBytes { crc.update($0) }
-    bytes.appendBigEndian(crc.value)
-    try context.disk.replace(
-      Self.redoPath(context),
-      with: bytes,
-      in: context.stateDirectory
-    )
-    return index
   }
 }

@@ -142,7 +142,8 @@ extension Store {
       guard let entry else { return }
       tellCommitted(database)
       // What SQLite has made durable in the main file must be so in the log.
-      if synced { try log.syncAndWait(through: entry) }
+      // Nobody sees it before the lock is given up; it is too late for an error.
+      if synced || log.needsMajority { try log.confirmAndWait(through: entry) }
     } catch {
       // The file is still not what the log knows, so that the next look tries again.
       context.logger.error(

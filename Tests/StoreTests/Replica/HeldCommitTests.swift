@@ -176,4 +176,34 @@ struct HeldCommitTests {
       #expect(try voters.writer.value("PRAGMA integrity_check") == "ok")
     }
   }
+
+  /// A node that was the primary starts with a transaction in its log of which it does not know what became.
+  @Test(arguments: modes, [true, false])
+  func nobodyReadsWhatAStartFindsUndecided(mode: String, isKept: Bool) throws {
+    let voters = try Voters(mode)
+    let cluster = voters.cluster
+    let node = cluster.here
+    try node.store.maintain(everything: true)
+    let write = try voters.begin("late")
+    if isKept { try cluster.ship() }
+    node.store.stepDown()
+    #expect(throws: Connection.Failure.self) { try write.wait() }
+    voters.writer.close()
+    voters.reader.close()
+    try node.restart(role: .replica)
+    try node.store.requireMajority(of: ["n0", "n1", "n2"], own: "n0")
+    let engine = try ReplicaEngine(store: node.store)
+    try engine.holdUndecided()
+    #expect(engine.undecidedDatabases() == ["a.db"])
+    let reader = try cluster.connectThere("a.db", onPrimary: true)
+    let read = Write(reader, "SELECT count(*) FROM t")
+    try cluster.promoteOther(engine)
+    #expect(!read.isOver)
+    try cluster.align()
+    try cluster.follow()
+    try read.wait()
+    #expect(engine.undecidedDatabases() == [])
+    #expect(try reader.run("SELECT a FROM t").map { $0[0] } == (isKept ? ["late"] : []))
+    #expect(try reader.value("PRAGMA integrity_check") == "ok")
+  }
 }

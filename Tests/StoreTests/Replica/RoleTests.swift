@@ -101,10 +101,12 @@ struct RoleTests {
     }
 
     /// The other node is the primary from now on, whatever it lacks.
-    func promoteOther() throws {
+    ///
+    /// - Parameter restarted: what this node follows with, where it has just started.
+    func promoteOther(_ restarted: ReplicaEngine? = nil) throws {
       term += 1
-      let follower = try ReplicaEngine(store: here.store)
-      here.store.follow(follower)
+      let follower = try restarted ?? ReplicaEngine(store: here.store)
+      if restarted == nil { here.store.follow(follower) }
       engines[primary] = follower
       primary = 1 - primary
       try open(engines[primary])
