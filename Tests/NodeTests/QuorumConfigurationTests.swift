@@ -34,6 +34,28 @@ struct QuorumConfigurationTests {
     #expect(parsed.isCandidate == true)
   }
 
+  @Test(arguments: [
+    (2, "", SyncMode.async), (3, "", .quorum), (5, "", .quorum), (3, "sync: async, ", .async),
+    (1, "sync: quorum, ", .quorum),
+  ])
+  func commitsWaitForAMajorityWhereOneSurvivesALoss(voters: Int, said: String, sync: SyncMode) {
+    let peers = (1...voters).map { "n\($0): \"127.0.0.1:\($0)\"" }.joined(separator: ", ")
+    let (parsed, problems) = parseConfiguration(
+      security.replacing("{addr", with: "{\(said)addr")
+        + "lease: {type: quorum, hostname: n1, quorum: {peers: {\(peers)}}}"
+    )
+    #expect(problems == [])
+    #expect(parsed.replication.sync == sync)
+  }
+
+  @Test func aMajorityNeedsVoters() {
+    let (_, problems) = parseConfiguration(
+      security.replacing("{addr", with: "{sync: quorum, addr")
+        + "lease: {type: static, hostname: n1, primary: \"127.0.0.1:1\"}"
+    )
+    #expect(problems.contains { "\($0)".contains("it needs \"lease.type: quorum\"") }, "\(problems)")
+  }
+
   @Test func aNodeThatIsNotNamedFollows() throws {
     let (parsed, problems) = parseConfiguration(
       security + "lease: {type: quorum, hostname: n4, quorum: {peers: {n1: \"127.0.0.1:1\"}}}"

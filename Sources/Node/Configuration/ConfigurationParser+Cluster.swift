@@ -72,16 +72,21 @@ extension ConfigurationParser {
     _ section: YAMLSection,
     _ kind: LeaseConfiguration.Kind
   ) -> SyncMode {
-    let sync = reader.choice(section, "sync", SyncMode.self) ?? .async
-    if case .quorum = kind { return sync }
+    let sync = reader.choice(section, "sync", SyncMode.self)
+    if case .quorum(let quorum) = kind {
+      return sync ?? (quorum.voters.count >= Self.safeVoters ? .quorum : .async)
+    }
     if sync == .quorum {
       reader.error(
         section.line(of: "sync"),
         "\"replication.sync: quorum\" waits for voters; it needs \"lease.type: quorum\""
       )
     }
-    return sync
+    return sync ?? .async
   }
+
+  /// Voters from which on a majority survives the loss of one.
+  private static let safeVoters = 3
 
   private mutating func parseHostname(_ lease: YAMLSection) -> String {
     let name = reader.string(lease, "hostname") ?? environment["HOSTNAME"] ?? ""
