@@ -53,7 +53,10 @@ struct QuorumConfigurationTests {
       security.replacing("{addr", with: "{sync: quorum, addr")
         + "lease: {type: static, hostname: n1, primary: \"127.0.0.1:1\"}"
     )
-    #expect(problems.contains { "\($0)".contains("it needs \"lease.type: quorum\"") }, "\(problems)")
+    #expect(
+      problems.contains { "\($0)".contains("it needs \"lease.type: quorum\"") },
+      "\(problems)"
+    )
   }
 
   @Test func aNodeThatIsNotNamedFollows() throws {
