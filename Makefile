@@ -29,7 +29,7 @@ KILLS := 2000
 
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
 
-.PHONY: help up test built-for-tests conformance crash-test simulate cluster-test fuzz fuzz-test soak bench lint format build clean packages
+.PHONY: help up test built-for-tests conformance crash-test simulate cluster-test fuzz fuzz-test soak bench bench-cluster lint format build clean packages
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ crash-test: built-for-tests ## Crash disks, daemons and applications for hours.
 simulate: built-for-tests ## Elections in simulated worlds: make simulate SEEDS=100000.
 	HALITE_SIMULATE_SEEDS=$(or $(SEEDS),20000) timeout --kill-after=30s 8h \
 	  swift test --skip-build --no-parallel --filter SimulationTests
+
+bench-cluster: packages ## Measure three voters: commits, failover, catching up, idling.
+	swift build -c release --product halite
+	python3 scripts/cluster/measure.py "$$(swift build -c release --show-bin-path)/halite"
 
 bench: packages ## Measure beside plain ext4.
 	scripts/conformance/build.sh speedtest1

@@ -2,7 +2,7 @@ import LTX
 import Synchronization
 
 /// What housekeeping notes of the log, in `state/redo`.
-struct RedoPoint {
+struct RedoPoint: Equatable {
   /// No database needs anything up to this entry to be done again; what lies before may leave the log.
   var redo: LogIndex
   /// Everything up to this entry is committed.
@@ -52,7 +52,12 @@ extension Store {
         state.entry <= state.stable ? least : min(least, state.stable)
       }
     }
-    try RedoPoint(redo: index, committed: min(log.committed, log.last.index)).save(context)
+    let point = RedoPoint(redo: index, committed: min(log.committed, log.last.index))
+    // A node that has nothing to do leaves the disk alone.
+    if state.withLock({ $0.savedRedo }) != point {
+      try point.save(context)
+      state.withLock { $0.savedRedo = point }
+    }
     return index
   }
 

@@ -24,6 +24,8 @@ package final class Store: Sendable {
     var standing: @Sendable () -> Standing = { Standing() }
     /// On a replica, what applies the log.
     weak var engine: ReplicaEngine?
+    /// What was noted last of the log.
+    var savedRedo: RedoPoint?
   }
 
   /// What a replica knows of its primary.
