@@ -51,6 +51,17 @@ extension HaliteNode {
   /// Becomes the primary, once all that the log holds is committed and applied.
   private func takeOver(_ term: LeaseTerm) async {
     guard case .replica(_, let engine) = roles.current else { return }
+    // What it lacks it must not give to others as all there is.
+    guard engine.isWhole else {
+      logger.error(
+        "this node cannot be the primary before it has fetched its databases, another one is to be",
+        metadata: [
+          "term": "\(term)", "to repair": "\(engine.databasesToRepair().joined(separator: ", "))",
+        ]
+      )
+      try? await lease.demote(to: nil)
+      return
+    }
     guard await open(term, engine) else { return }
     let deadline = ContinuousClock.now + Self.patience
     while !engine.isCurrent {
@@ -113,13 +124,13 @@ extension HaliteNode {
 
   /// Is a replica from now on; clients go on with the databases that they have open.
   private func giveUp() async {
-    if case .opening(_, let engine) = roles.current {
+    if case .opening(_, let engine) = roles.current, store.role != .primary {
       store.abandonTerm()
       roles.set(.replica(nil, engine))
       await server?.closeReplicas()
       return
     }
-    guard case .primary = roles.current else { return }
+    guard roles.term != nil else { return }
     store.stepDown()
     roles.set(.changing)
     do {

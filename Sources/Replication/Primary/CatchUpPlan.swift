@@ -24,11 +24,17 @@ package enum CatchUpPlan: Hashable, Sendable {
     }
   }
 
-  package init(primary: LogSummary, replica: LogSummary, wantsReset: Bool) {
+  /// - Parameter base: where a log that begins anew begins; the primary's last entry if none is given.
+  package init(
+    primary: LogSummary,
+    replica: LogSummary,
+    wantsReset: Bool,
+    base: EntryID? = nil
+  ) {
     guard !wantsReset, let common = Self.lastCommon(primary, replica),
       primary.first <= common.next, replica.first <= common.next
     else {
-      self = .reset(base: primary.last)
+      self = .reset(base: base ?? primary.last)
       return
     }
     self = replica.last.index == common ? .stream(after: common) : .truncate(after: common)

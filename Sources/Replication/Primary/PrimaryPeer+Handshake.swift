@@ -33,7 +33,13 @@ extension PrimaryPeer {
   }
 
   /// What this node's log and databases are; the databases were listed after the log was read.
-  package mutating func summarized(log: LogSummary, databases: [DatabaseSummary]) {
+  ///
+  /// - Parameter base: where a log that begins anew begins; the end of this node's if none is given.
+  package mutating func summarized(
+    log: LogSummary,
+    databases: [DatabaseSummary],
+    base: EntryID? = nil
+  ) {
     guard case .summarizing(let hello, let cluster) = phase else { return }
     let size = databases.reduce(0) { $0 + DatabaseSummary.smallestSize + $1.name.utf8.count }
     guard databases.count <= WireLimit.databases, size <= Frame.maxPayload / 2 else {
@@ -43,7 +49,12 @@ extension PrimaryPeer {
         code: .store
       )
     }
-    let plan = CatchUpPlan(primary: log, replica: hello.log, wantsReset: hello.wantsReset)
+    let plan = CatchUpPlan(
+      primary: log,
+      replica: hello.log,
+      wantsReset: hello.wantsReset,
+      base: base ?? log.last
+    )
     admit(hello.name, start: plan.start)
     features = hello.features.intersection(local.features)
     let highest = min(hello.versions.upperBound, ProtocolVersion.supported.upperBound)
@@ -90,14 +101,16 @@ extension PrimaryPeer {
         "The replica acknowledges entry \(value.progress.received), \(log.sent) was sent last."
       )
     }
+    guard value.progress.durable <= value.progress.received else {
+      return violation("The replica has entries on stable storage that it has not received.")
+    }
     guard snapshot.acknowledge(bytes: value.snapshotBytes) else {
       return violation("The replica acknowledges pages that were not sent.")
     }
     log.acknowledge(value.progress)
     advance(to: value.progress)
-    // A replica that lacks pages is not counted on: it could not be the primary.
     let durable = value.progress.durable
-    guard let name, value.progress.repairing == 0, counted != durable else { return }
+    guard let name, counted != durable else { return }
     counted = durable
     outbox.append(.acknowledged(name, through: durable))
   }

@@ -250,10 +250,11 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     case .summarize:
       ask(logReads) {
         // The log first: what is created in between is then in the entries that follow.
+        let base = source.committedEntry
         let log = source.logSummary()
-        return (log, source.databases())
+        return (log, source.databases(), base)
       } then: {
-        $0.peer?.summarized(log: $1.0, databases: $1.1)
+        $0.peer?.summarized(log: $1.0, databases: $1.1, base: $1.2)
       }
     case .readLog(let first, let maxBytes):
       let packs = self.packs

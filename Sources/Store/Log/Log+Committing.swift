@@ -27,7 +27,17 @@ extension Log {
 
   /// Another voter has everything up to this entry on stable storage, as it said in the present term.
   package func acknowledged(by voter: String, through index: LogIndex) {
-    commits.match(voter, index, durable: durable)
+    commits.match(voter, min(index, last.index), durable: durable)
+  }
+
+  /// The last entry that is known to be committed and still held, or else the last one.
+  package var committedEntry: EntryID {
+    let summary = summary()
+    let index = committed
+    guard needsMajority, summary.first <= index.next, let term = term(at: index) else {
+      return summary.last
+    }
+    return EntryID(term: term, index: index)
   }
 
   /// What a batch says of commits to whoever receives it.

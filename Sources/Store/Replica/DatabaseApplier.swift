@@ -65,6 +65,7 @@ final class DatabaseApplier: Sendable {
     gate?.wait()
     defer {
       state.withLock { $0.holders -= 1 }
+      settleUndecided()
       wake()
     }
     return try body()
@@ -81,6 +82,17 @@ final class DatabaseApplier: Sendable {
   /// Goes on after whatever stopped it.
   func wake() {
     if state.withLock({ Self.begin(&$0) }) { schedule() }
+  }
+
+  /// Lets readers in, if that waits for a decision and nothing else is under way, which would do it.
+  func settleUndecided() {
+    let engine = engine
+    queue.async { [self] in
+      withExtendedLifetime(engine) {
+        let isIdle = state.withLock { !$0.running && $0.holders == 0 }
+        if isIdle { engine.releaseIfDecided(name) }
+      }
+    }
   }
 
   /// The entries waiting are no longer in the log.
@@ -138,10 +150,11 @@ final class DatabaseApplier: Sendable {
       else {
         return stop()
       }
+      engine.releaseIfDecided(name)
       guard index <= store.log.committed else {
         stop()
         // It may have been committed between the look and the stop.
-        if index <= store.log.committed { wake() }
+        if index <= store.log.committed { wake() } else { settleUndecided() }
         return
       }
       switch attempt(index) {

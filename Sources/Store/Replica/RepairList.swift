@@ -3,6 +3,9 @@ import LTX
 /// The databases that wait for pages from the primary, remembered across restarts: their files may
 /// be anything until then, and the log does not lead to their state.
 enum RepairList {
+  /// Stands in the list, where no database's name could, while a log that was begun anew lacks databases.
+  static let reset = "/"
+
   private static let limit = 16 << 20
 
   private static func path(_ context: StoreContext) -> String {

@@ -55,7 +55,10 @@ extension ReplicaEngine {
   /// Whether all that has come is applied, so that this node could be the primary.
   package var isCurrent: Bool {
     let progress = progress()
-    return state.withLock { $0.entering.isEmpty && $0.repairs.isEmpty }
+    return state.withLock { $0.entering.isEmpty && $0.repairs.isEmpty && $0.undecided.isEmpty }
       && progress.applied >= progress.received
   }
+
+  /// Whether this node has all databases that its log speaks of.
+  package var isWhole: Bool { state.withLock { $0.repairs.isEmpty } }
 }

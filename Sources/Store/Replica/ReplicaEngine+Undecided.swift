@@ -19,21 +19,17 @@ extension ReplicaEngine {
     }
   }
 
-  /// Lets readers in where everything has been decided.
-  func releaseDecided() {
-    let names = state.withLock { $0.undecided.subtracting($0.repairs) }
-    guard !names.isEmpty else { return }
+  /// Lets readers of a database in, if it has been decided. To be called where nothing is being applied to it.
+  func releaseIfDecided(_ name: String) {
+    let isHeld = state.withLock { $0.undecided.contains(name) && !$0.repairs.contains(name) }
+    guard isHeld else { return }
     let committed = store.log.committed
-    for name in names {
-      guard let database = store.database(name) else {
-        state.withLock { _ = $0.undecided.remove(name) }
-        continue
-      }
-      guard database.state.withLock({ $0.entry <= committed }),
-        state.withLock({ $0.undecided.remove(name) != nil })
-      else { continue }
+    if let database = store.database(name) {
+      guard database.state.withLock({ $0.entry <= committed }) else { return }
       database.unlockExclusive()
     }
+    state.withLock { _ = $0.undecided.remove(name) }
+    tellProgress()
   }
 
   /// Databases that nobody may read yet.

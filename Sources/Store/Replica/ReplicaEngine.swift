@@ -10,6 +10,8 @@ package final class ReplicaEngine: ReplicationSink {
     var appliers: [String: DatabaseApplier] = [:]
     /// Databases whose pages must come from the primary before their entries can be applied.
     var repairs: Set<String> = []
+    /// The log was begun anew, and not all databases have come yet: what it holds is of no use by itself.
+    var isReset = false
     /// Databases that were repaired through their write-ahead log, with the entry they were brought
     /// to: until that is stable in the main file, a restart has to repair them again.
     var unsettled: [String: LogIndex] = [:]
@@ -51,7 +53,11 @@ package final class ReplicaEngine: ReplicationSink {
     let listed = try RepairList.load(store.context)
     // What recovery could not bring to its position is fetched as well.
     let failed = store.allDatabases.filter { $0.published.failed != nil }.map(\.name)
-    state.withLock { $0.repairs = listed.union(failed) }
+    state.withLock { state in
+      state.isReset = listed.contains(RepairList.reset)
+      state.repairs = listed.union(failed).subtracting([RepairList.reset])
+      if state.repairs.isEmpty { state.isReset = false }
+    }
     if !listed.isSuperset(of: failed) { try saveRepairs() }
     for name in failed { try store.database(name)?.removeJournal() }
     store.state.withLock { $0.engine = self }
@@ -88,7 +94,7 @@ package final class ReplicaEngine: ReplicationSink {
       state.waiting.filter { $0.value <= index }.compactMap { state.appliers[$0.key] }
     }
     for applier in ready { applier.wake() }
-    releaseDecided()
+    for name in state.withLock({ $0.undecided }) { applier(name).settleUndecided() }
   }
 
   /// Where nobody waits for it, durability follows behind, once for all that comes within a short while, and
@@ -157,6 +163,7 @@ package final class ReplicaEngine: ReplicationSink {
     let received = log.last.index
     let durable = min(log.durable, received)
     return state.withLock { state in
+      let durable = state.isReset ? .zero : durable
       let first = state.waiting.values.min()
       let applied = first.map { LogIndex($0.rawValue &- 1) } ?? received
       return ReplicaProgress(
@@ -208,9 +215,10 @@ package final class ReplicaEngine: ReplicationSink {
       state.unsettled[name] = isStable ? nil : index
       state.repairs.remove(name)
       state.staged[name] = nil
+      if state.repairs.isEmpty { state.isReset = false }
     }
     try saveRepairs()
-    releaseDecided()
+    applier(name).settleUndecided()
     applier(name).wake()
     tellProgress()
   }
@@ -235,7 +243,9 @@ package final class ReplicaEngine: ReplicationSink {
 
   private func saveRepairs() throws(StoreError) {
     let result: Result<Void, StoreError> = saving.withLock { _ in
-      let all = state.withLock { $0.repairs.union($0.unsettled.keys) }
+      let all = state.withLock { state in
+        state.repairs.union(state.unsettled.keys).union(state.isReset ? [RepairList.reset] : [])
+      }
       do throws(StoreError) {
         return .success(try RepairList.save(all, store.context))
       } catch { return .failure(error) }
@@ -311,6 +321,7 @@ package final class ReplicaEngine: ReplicationSink {
   package func reset(to base: EntryID, databases: [DatabaseSummary]) throws(StoreError) {
     let theirs = Set(databases.map(\.name))
     let ours = store.allDatabases.filter { $0.published.position.txid > .zero }
+    state.withLock { $0.isReset = !theirs.isEmpty || !ours.isEmpty }
     try markForRepair(theirs.union(ours.map(\.name)))
     for name in state.withLock({ Array($0.appliers.keys) }) { applier(name).forgetQueue() }
     for database in ours {

@@ -35,6 +35,7 @@ extension Store {
 
   /// Ends a term that was opened before clients could write.
   package func abandonTerm() {
+    state.withLock { $0.isOpening = false }
     log.stopWriting()
     log.refuseWaiting()
   }

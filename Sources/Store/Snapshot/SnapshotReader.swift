@@ -154,8 +154,15 @@ final class SnapshotReader: SnapshotSource {
       )
     }
     // What is in the pages and not committed nobody may see yet.
-    if store.role == .primary, store.log.needsMajority {
+    guard store.log.needsMajority else { return end }
+    if store.role == .primary {
       try store.log.confirmAndWait(through: end.index)
+    } else if end.index > store.log.committed {
+      throw StoreError(
+        .busy,
+        "it is not known yet whether the last transaction of database \(database.name) is committed; "
+          + "try again"
+      )
     }
     return end
   }

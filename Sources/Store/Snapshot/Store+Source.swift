@@ -32,6 +32,8 @@ extension Store: ReplicationSource {
 
   package var isAwaited: Bool { log.needsMajority }
 
+  package var committedEntry: EntryID { log.committedEntry }
+
   package func acknowledged(by node: String, through index: LogIndex) {
     log.acknowledged(by: node, through: index)
   }
@@ -44,6 +46,9 @@ extension Store: ReplicationSource {
     of database: String,
     checksums: [Checksum]
   ) throws(StoreError) -> any SnapshotSource {
+    guard !state.withLock({ $0.isOpening }) else {
+      throw StoreError(.busy, "this node is about to be the primary; ask again in a moment")
+    }
     guard let found = self.database(database) else {
       throw StoreError(.notFound, "this node has no database \(database)")
     }

@@ -71,12 +71,14 @@ extension Store {
         return done(nil)
       }
       log.confirm(through: entry) { [self] error in
-        if error == nil {
+        guard let error else {
           tellCommitted(database)
-        } else {
-          database.state.withLock { $0.isRefused = true }
+          return done(nil)
         }
-        done(error)
+        workers.async {
+          database.state.withLock { $0.isRefused = true }
+          done(error)
+        }
       }
     }
   }
@@ -189,8 +191,10 @@ extension Store {
         }
       case .afterSync(let entry):
         log.confirm(through: entry) { [self] error in
-          if error != nil { database.state.withLock { $0.isRefused = true } }
-          workers.async { conclude(entry, error) }
+          workers.async {
+            if error != nil { database.state.withLock { $0.isRefused = true } }
+            conclude(entry, error)
+          }
         }
       }
     }

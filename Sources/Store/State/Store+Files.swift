@@ -98,7 +98,9 @@ extension Store {
           let entry = try database.state.withLock { state throws(StoreError) in
             try body(database, &state)
           }
-          if entry != nil { tellCommitted(database) }
+          guard let entry else { return }
+          if log.needsMajority { try log.confirmAndWait(through: entry) }
+          tellCommitted(database)
         }
       )
     }

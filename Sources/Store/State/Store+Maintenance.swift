@@ -44,7 +44,7 @@ extension Store {
       state.entry > state.backfilled && state.wal.frames >= Database.checkpointFrames
     }
     guard waiting else { return }
-    try log.syncAndWait(through: log.last.index)
+    try log.confirmAndWait(through: log.last.index)
     let mapped = mapIndex(database)
     try database.state.withLock { state throws(StoreError) in
       // The writer of the moment must not be between its frames and their place in the index.
@@ -118,6 +118,7 @@ extension Store {
   /// - Precondition: `term` is above that of the log's last entry.
   /// - Returns: the entry.
   package func open(_ term: Term) throws(StoreError) -> LogIndex {
+    state.withLock { $0.isOpening = true }
     try log.begin(term)
     return log.last.index
   }
@@ -131,7 +132,10 @@ extension Store {
     try log.syncAndWait(through: log.last.index)
     let hasFollowed = role == .replica
     if hasFollowed { stopFollowing() }
-    state.withLock { $0.role = .primary }
+    state.withLock { state in
+      state.role = .primary
+      state.isOpening = false
+    }
     for database in allDatabases { admitWriters(of: database) }
     // Those of a replica are the daemon's, and clients may have them open.
     if !hasFollowed { try takeUpLogs() }
@@ -151,7 +155,7 @@ extension Store {
       state.strayed = false
       return entry
     }
-    if let entry { try log.syncAndWait(through: entry) }
+    if let entry { try log.confirmAndWait(through: entry) }
     try database.removeJournal()
   }
 

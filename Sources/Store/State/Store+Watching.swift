@@ -51,7 +51,7 @@ extension Store {
       // Where SQLite was to sync what it wrote by itself, that was the time to make the log durable.
       if isFollowed, end == .unlock { return proceed() }
       // SQLite has synced these frames already, where it was to.
-      log.sync(through: entry) { _ in proceed() }
+      log.confirm(through: entry) { _ in proceed() }
     }
   }
 
@@ -80,7 +80,7 @@ extension Store {
       let entry = settleAbandonedLog(of: database)
       compare(database)
       guard let entry else { return proceed() }
-      log.sync(through: entry) { _ in proceed() }
+      log.confirm(through: entry) { _ in proceed() }
     }
   }
 

@@ -16,6 +16,9 @@ package final class Store: Sendable {
     var databases: [String: Database] = [:]
     var nextKey: UInt64 = 1
     var role = Role.undecided
+    /// Whether a term of this node's has begun in which clients cannot write yet: not all that the log holds may
+    /// have been applied.
+    var isOpening = false
     var observers: [UInt64: @Sendable (StoreEvent) -> Void] = [:]
     var nextObserver: UInt64 = 0
     /// How far each replica has come, for retention.

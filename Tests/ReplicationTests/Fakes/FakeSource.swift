@@ -82,6 +82,8 @@ final class FakeSource: ReplicationSource {
     }
   }
 
+  var committedEntry: EntryID { logSummary().last }
+
   var isAwaited: Bool { state.withLock { $0.commit != nil } }
 
   func acknowledged(by node: String, through index: LogIndex) {
