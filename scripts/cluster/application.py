@@ -1,7 +1,7 @@
 """The clients of the cluster test: each a process of its own.
 
     application.py writer DIRECTORY PAUSE-FILE
-    application.py reader DIRECTORY
+    application.py reader DIRECTORY SYNC
 
 A writer inserts numbers that are used once, and moves money between accounts in the same transaction, into
 each database in turn, wherever its node lets it; it says each number that SQLite reported as committed. A reader looks
@@ -123,7 +123,7 @@ def write(directory, pause):
             time.sleep(0.01)
 
 
-def read(directory):
+def read(directory, sync):
     connections = Connections(directory, "ro")
     most = dict.fromkeys(DATABASES, 0)
     while True:
@@ -140,7 +140,8 @@ def read(directory):
                     continue
                 if money != ACCOUNTS * BALANCE:
                     say("violation", f"{name} has {money} in its accounts")
-                if count < most[name]:
+                # With asynchronous commits an old primary's own tail is cut when it follows another.
+                if count < most[name] and sync == "quorum":
                     say("violation", f"{name} had {most[name]} rows, and then {count}")
                 most[name] = max(most[name], count)
                 say("read")

@@ -6,7 +6,7 @@ all nodes are killed at once; the primary stands still for longer than its lease
 the primary's disk is full; all nodes are restarted one after the other. After each fault the cluster must have one
 primary that takes writes, every node must come to the same position of every database, with the same bytes, and with `sync: quorum`
 have every number that a client was told is committed. All along money must be constant in every read on every node,
-and no reader may see fewer rows than before. Exit code 1 names what was not so; the directory with all files then stays.
+and, with `sync: quorum`, no reader may see fewer rows than before. Exit code 1 names what was not so; the directory with all files then stays.
 """
 
 import hashlib
@@ -78,7 +78,7 @@ class Cluster:
         self.wait_equal()
         for node in self.nodes:
             self.writers.append(Client("writer", node.mount, self.pause))
-            self.readers.append(Client("reader", node.mount))
+            self.readers.append(Client("reader", node.mount, self.sync))
 
     def make_disk(self, node):
         """A file system of its own, which can be filled."""
