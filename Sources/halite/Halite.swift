@@ -21,7 +21,8 @@ struct Halite: AsyncParsableCommand {
       """,
     version: "halite \(HaliteVersion.text)",
     subcommands: [
-      MountCommand.self, StatusCommand.self, PromoteCommand.self, DemoteCommand.self,
+      MountCommand.self, RunCommand.self, StatusCommand.self, PromoteCommand.self,
+      DemoteCommand.self,
       ImportCommand.self, ExportCommand.self,
       LTXCommand.self, CertCommand.self, ConfigCommand.self, DoctorCommand.self,
       VersionCommand.self,

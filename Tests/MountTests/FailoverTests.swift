@@ -212,6 +212,29 @@ struct FailoverTests {
     }
   }
 
+  @Test("A command is run on the primary alone", .timeLimit(.minutes(3)))
+  func commandOnThePrimary() async throws {
+    try await withVoters { _, nodes in
+      let old = try await primary(nodes)
+      let other = try #require(nodes.first { $0 !== old })
+      let ran = try await old.halite("run", ["--on-primary", "--", "sh", "-c", "echo ran; exit 7"])
+      #expect(ran.code == 7 && ran.output == "ran\n", "\(ran.output)")
+      let left = try await other.halite("run", ["--on-primary", "--", "echo", "ran"])
+      #expect(
+        left.isSuccess && left.output.contains("\(other.name) is not the primary, \(old.name) is;")
+          && !left.output.contains("ran\n"),
+        "\(left.output)"
+      )
+      let taken = try await other.halite("run", ["--promote", "--on-primary", "--", "echo", "ran"])
+      #expect(taken.isSuccess && taken.output.contains("ran\n"), "\(taken.output)")
+      #expect(try await primary(nodes) === other)
+      let missing = try await old.halite("run", ["--on-primary"])
+      #expect(missing.code == 2 && missing.output.contains("follows --"), "\(missing.output)")
+      let unknown = try await old.halite("run", ["--", "/no/such/program"])
+      #expect(unknown.code == 1 && unknown.output.contains("cannot run"), "\(unknown.output)")
+    }
+  }
+
   @Test(
     "Without a majority nobody writes, and a node that is not a voter follows",
     .timeLimit(.minutes(3))
