@@ -228,6 +228,8 @@ struct FailoverTests {
       let taken = try await other.halite("run", ["--promote", "--on-primary", "--", "echo", "ran"])
       #expect(taken.isSuccess && taken.output.contains("ran\n"), "\(taken.output)")
       #expect(try await primary(nodes) === other)
+      let lease = try await old.status()["lease"] as? [String: Any]
+      #expect(lease?["hand_overs"] as? Int == 1, "\(lease ?? [:])")
       let missing = try await old.halite("run", ["--on-primary"])
       #expect(missing.code == 2 && missing.output.contains("follows --"), "\(missing.output)")
       let unknown = try await old.halite("run", ["--", "/no/such/program"])

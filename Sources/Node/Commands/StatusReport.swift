@@ -46,7 +46,7 @@ package enum StatusReport {
       lease.isVoter ? "\(lease.votersConnected + 1) of \(lease.voters) voters" : "not a voter"
     ]
     if let remaining = lease.remainingMilliseconds { parts.append("holds for \(remaining) ms") }
-    parts.append("elected \(lease.elections) times")
+    parts.append("elected \(lease.elections) times, handed over \(lease.handOvers)")
     return parts.joined(separator: ", ")
   }
 

@@ -31,6 +31,11 @@ enum StatusMetrics {
       Double(lease.elections)
     )
     output.gauge(
+      "halite_hand_overs",
+      help: "How often this node has handed the lease over since its start.",
+      Double(lease.handOvers)
+    )
+    output.gauge(
       "halite_voters_connected",
       help: "Other voters that this node reaches.",
       Double(lease.votersConnected)

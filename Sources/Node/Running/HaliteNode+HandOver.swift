@@ -80,6 +80,7 @@ extension HaliteNode {
     while roles.term != nil {
       try await wait(until: deadline, "the lease was given up, but the node has not followed")
     }
+    handOvers.add(1, ordering: .relaxed)
   }
 
   /// One of those who could be the primary that is connected and has every entry.

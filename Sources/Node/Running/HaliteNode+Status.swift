@@ -3,6 +3,7 @@ import LTX
 import Lease
 import Replication
 import Store
+import Synchronization
 
 extension HaliteNode: NodeControlling {
   package func readiness() -> Readiness {
@@ -59,6 +60,7 @@ extension HaliteNode: NodeControlling {
     return NodeStatus.Lease(
       remainingMilliseconds: standing.remaining.map(Self.milliseconds),
       elections: standing.elections,
+      handOvers: handOvers.load(ordering: .relaxed),
       isVoter: quorum.isVoter(configuration.lease.hostname),
       votersConnected: voters?.connected.count ?? 0,
       voters: quorum.voters.count

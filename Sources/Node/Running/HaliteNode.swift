@@ -33,6 +33,7 @@ package final class HaliteNode: Sendable {
   let pool: NIOThreadPool
   let mountEnd: MountEnd
   let isHandingOver = Atomic(false)
+  let handOvers = Atomic(0)
   /// What this node does with the others now.
   let roles: RoleKeeper
   /// What accepts connections of other nodes; nil where none may come.

@@ -6,6 +6,8 @@ extension NodeStatus {
     package var remainingMilliseconds: Int64?
     /// How often this node was elected since its start.
     package var elections: Int
+    /// How often it has handed the lease over since then.
+    package var handOvers: Int
     package var isVoter: Bool
     /// Voters that this node reaches, itself not counted.
     package var votersConnected: Int
@@ -14,6 +16,7 @@ extension NodeStatus {
 
     enum CodingKeys: String, CodingKey {
       case elections, voters
+      case handOvers = "hand_overs"
       case isVoter = "is_voter"
       case remainingMilliseconds = "remaining_ms"
       case votersConnected = "voters_connected"
