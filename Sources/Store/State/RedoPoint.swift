@@ -8,7 +8,8 @@ struct RedoPoint: Equatable {
   /// Everything up to this entry is committed.
   var committed: LogIndex
 
-  private static let bytes = 24
+  /// The length of the file.
+  static let bytes = 24
 
   private static func path(_ context: StoreContext) -> String { context.stateDirectory + "/redo" }
 

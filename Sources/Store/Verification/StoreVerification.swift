@@ -99,7 +99,9 @@ package struct StoreVerification {
       }
     }
     let redo = directory + "/redo"
-    if let bytes = try disk.contents(redo, limit: 1 << 10), !Self.isSealed(bytes, count: 16) {
+    if let bytes = try disk.contents(redo, limit: 1 << 10),
+      !Self.isSealed(bytes, count: RedoPoint.bytes)
+    {
       damaged = true
       note(
         "state",
