@@ -7,7 +7,6 @@ import Synchronization
 final class CommitIndex: Sendable {
   /// The voters of a cluster whose commits wait for a majority.
   struct Majority: Sendable {
-    var own: String
     /// The last entry that each of the others is known to have on stable storage; only in the present term.
     var matches: [String: LogIndex]
     /// The first entry of the term in which this node is the primary; nil while it is not. Earlier entries
@@ -62,7 +61,6 @@ final class CommitIndex: Sendable {
     let others = voters.subtracting([own])
     state.withLock { state in
       state.majority = Majority(
-        own: own,
         matches: Dictionary(uniqueKeysWithValues: others.map { ($0, .zero) })
       )
     }

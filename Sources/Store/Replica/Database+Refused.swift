@@ -49,10 +49,7 @@ extension Database {
 
   /// Makes a transaction again whose writer has undone it, being told that it failed.
   func redoLast(in state: inout DatabaseState) throws(StoreError) -> Bool {
-    guard state.isRefused, let size = state.pageSize else { return false }
-    let entry = try context.log.entry(at: state.entry)
-    guard entry.kind == .transaction || entry.kind == .stagedTransaction, entry.database == name
-    else { return false }
+    guard let size = state.pageSize, let entry = try refusedTransaction(state) else { return false }
     let main = try mainFile(&state)
     var decoder = try TransactionPlan.decoder(entry, log: context.log)
     guard decoder.header.pageSize == size else { return false }
@@ -64,14 +61,20 @@ extension Database {
     return try isIntact(&state)
   }
 
+  /// The entry of a transaction whose writer was told that it failed.
+  private func refusedTransaction(_ state: borrowing DatabaseState) throws(StoreError) -> LogEntry?
+  {
+    guard state.isRefused else { return nil }
+    let entry = try context.log.entry(at: state.entry)
+    let isTransaction = entry.kind == .transaction || entry.kind == .stagedTransaction
+    return isTransaction && entry.database == name ? entry : nil
+  }
+
   /// The last transaction is about to be cut from the log: what the files show is what was before it, and of the
   /// pages that it changed nothing is known, so that they are fetched.
   func forgetRefused() throws(StoreError) {
     try state.withLock { state throws(StoreError) in
-      guard state.isRefused else { return }
-      let entry = try context.log.entry(at: state.entry)
-      guard entry.kind == .transaction || entry.kind == .stagedTransaction, entry.database == name
-      else { return }
+      guard let entry = try refusedTransaction(state) else { return }
       var decoder = try TransactionPlan.decoder(entry, log: context.log)
       try TransactionPlan.forEach(&decoder, name) { (digest, _) throws(StoreError) in
         state.checksums?.set(digest.number, .none)
