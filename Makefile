@@ -38,7 +38,7 @@ up: ## Start three nodes on this machine, to try Halite; Ctrl-C stops them.
 	@scripts/up.sh
 
 test: built-for-tests ## Run all tests.
-	timeout --kill-after=30s $(TEST_LIMIT) stdbuf -oL swift test --skip-build --no-parallel
+	scripts/test.sh $(TEST_LIMIT)
 
 conformance: packages ## Run SQLite's own tests on a mount; see docs/conformance.md.
 	scripts/conformance/build.sh
@@ -69,12 +69,10 @@ cluster-test: packages ## Three voters in networks of their own, with faults: ma
 	  "$$(ls .build/release/halite .build/debug/halite 2>/dev/null | tail -1)" $(SYNC)
 
 crash-test: built-for-tests ## Crash disks, daemons and applications for hours.
-	HALITE_CRASH_SEEDS=$(or $(SEEDS),10) HALITE_KILLS=$(KILLS) timeout --kill-after=30s 8h \
-	  swift test --skip-build --no-parallel --filter 'Crash|FaultTests'
+	HALITE_CRASH_SEEDS=$(or $(SEEDS),10) HALITE_KILLS=$(KILLS) scripts/test.sh 8h --filter 'Crash|FaultTests'
 
 simulate: built-for-tests ## Elections in simulated worlds: make simulate SEEDS=100000.
-	HALITE_SIMULATE_SEEDS=$(or $(SEEDS),20000) timeout --kill-after=30s 8h \
-	  swift test --skip-build --no-parallel --filter SimulationTests
+	HALITE_SIMULATE_SEEDS=$(or $(SEEDS),20000) scripts/test.sh 8h --filter SimulationTests
 
 bench-cluster: packages ## Measure three voters: commits, failover, catching up, idling.
 	swift build -c release --product halite

@@ -25,7 +25,7 @@ package struct LTXEncoder: Sendable {
   /// The exclusive or of the checksums of all pages so far: for a snapshot the database's checksum.
   package private(set) var pagesChecksum = Checksum.empty
 
-  private let compression: LTXCompression
+  private var compression: LTXCompression
   private var state = State.open
   private var order: LTXPageOrder
   private var crc = CRC64()
@@ -41,17 +41,21 @@ package struct LTXEncoder: Sendable {
     self.compression = compression
     order = LTXPageOrder(header)
     distance = CRC64.Distance(bytes: header.pageSize.bytes)
-    compressor = compression == .fast ? LZ4Compressor(bytes: header.pageSize.bytes) : nil
     try begin()
   }
 
   /// Begins another file; output of the last that was not taken is dropped. Memory is kept.
-  package mutating func reset(header: LTXHeader) throws(LTXError) {
+  ///
+  /// - Parameter compression: of this file; nil for that of the last.
+  package mutating func reset(
+    header: LTXHeader,
+    compression: LTXCompression? = nil
+  ) throws(LTXError) {
     if header.pageSize != self.header.pageSize {
       distance = CRC64.Distance(bytes: header.pageSize.bytes)
-      compressor = compression == .fast ? LZ4Compressor(bytes: header.pageSize.bytes) : nil
     }
     self.header = header
+    self.compression = compression ?? self.compression
     order = LTXPageOrder(header)
     crc = CRC64()
     offset = 0
@@ -63,6 +67,9 @@ package struct LTXEncoder: Sendable {
 
   private mutating func begin() throws(LTXError) {
     state = .failed
+    if compression == .fast, compressor == nil {
+      compressor = LZ4Compressor(bytes: header.pageSize.bytes)
+    }
     try header.validate()
     guard !header.flags.contains(.compressedBody) else {
       throw LTXError(.unsupported, "bodies of revision 1 can be read but not written")
@@ -158,7 +165,9 @@ package struct LTXEncoder: Sendable {
     output.appendBigEndian(UInt16(1))
     output.appendBigEndian(UInt32(0))
     let blockStart = output.count
-    let isCompressed = compressor?.compress(bytes) { output.append(contentsOf: $0) } != nil
+    let isCompressed =
+      compression == .fast
+      && compressor?.compress(bytes) { output.append(contentsOf: $0) } != nil
     if !isCompressed {
       LZ4Block.appendLiteralStart(bytes.count, to: &output)
       output.append(contentsOf: bytes)

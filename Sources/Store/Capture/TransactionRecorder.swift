@@ -4,7 +4,8 @@ import LTX
 ///
 /// The caller holds the database's state for the whole of it, which is what keeps the positions
 /// of a database in the order of its entries. Pages are not compressed here, where a commit waits, but
-/// when the entry is packed (`LogPacker`).
+/// when the entry is packed (`LogPacker`). Those of a large transaction are: to write and send them as they are
+/// would take longer.
 struct TransactionRecorder {
   /// What a transaction consists of besides its pages.
   struct Details {
@@ -43,7 +44,8 @@ struct TransactionRecorder {
     }
     let isRebuilt = state.pageSize != details.pageSize
     let old = isRebuilt ? 0 : state.pages
-    var encoder = try encoder(details, txid, &state)
+    let mayBeLarge = places.count * details.pageSize.bytes > LogFormat.stageAbove
+    var encoder = try encoder(details, txid, mayBeLarge ? .fast : .none, &state)
     // In place, not copied: nothing is changed in the state before the entry is in the log.
     var changes = state.scratch.changes
     state.scratch.changes = []
@@ -98,6 +100,7 @@ struct TransactionRecorder {
   private func encoder(
     _ details: Details,
     _ txid: TXID,
+    _ compression: LTXCompression,
     _ state: inout DatabaseState
   ) throws(StoreError) -> LTXEncoder {
     let wal = details.wal
@@ -120,10 +123,10 @@ struct TransactionRecorder {
     try LTXError.asStoreError(name) { () throws(LTXError) in
       if var kept = state.scratch.encoder {
         state.scratch.encoder = nil
-        try kept.reset(header: header)
+        try kept.reset(header: header, compression: compression)
         result = kept
       } else {
-        result = try LTXEncoder(header: header, compression: .none)
+        result = try LTXEncoder(header: header, compression: compression)
       }
     }
     guard let result else { throw StoreError(.invalid, "no encoder for database \(name)") }
