@@ -98,7 +98,7 @@ let package = Package(
       dependencies: ["FuseFS", "Store", .product(name: "Logging", package: "swift-log")]
     ),
     .testTarget(name: "LeaseTests", dependencies: ["Lease"]),
-    .testTarget(name: "SimulationTests", dependencies: ["Lease"]),
+    .testTarget(name: "SimulationTests", dependencies: ["Lease", "Replication", "Store", "LTX"]),
     .testTarget(
       name: "ReplicationTests",
       dependencies: [

@@ -100,6 +100,53 @@ struct FailoverTests {
     }
   }
 
+  /// Of the nodes that are left one has all of the log and a damaged database, the other a whole one that lacks the
+  /// last transaction: together they have everything.
+  @Test(
+    "A node with a damaged database gives its log to one that takes its place",
+    .timeLimit(.minutes(3))
+  )
+  func damaged() async throws {
+    try await withVoters(sync: "quorum") { _, nodes in
+      let first = try await primary(nodes)
+      let made = try await Command.sqlite(
+        first.mount + "/a.db",
+        """
+        pragma journal_mode=delete; create table t(x); create table filler(a, b);
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 2000)
+        insert into filler select i, hex(zeroblob(200)) from n;
+        insert into t values(1);
+        """
+      )
+      #expect(made.isSuccess, "\(made.output)")
+      try await expectRows(nodes, "1")
+      let others = nodes.filter { $0 !== first }
+      let (behind, damaged) = (others[0], others[1])
+      try await behind.stop()
+      let more = try await Command.sqlite(first.mount + "/a.db", "insert into t values(2)")
+      #expect(more.isSuccess, "\(more.output)")
+      try await expectRows([damaged], "1,2")
+      try await damaged.stop()
+      try await first.crash()
+
+      try damaged.damage("a.db")
+      try damaged.scrubsEagerly()
+      try await damaged.start(untilReady: false)
+      try await damaged.waitForDamage()
+      try await behind.start(untilReady: false)
+      let new = try await primary([damaged, behind], seconds: 40)
+      #expect(new === behind, "\(damaged.report)")
+      #expect(damaged.log.contains("it gives its log to the others"), "\(damaged.report)")
+      try await Deadline.wait(seconds: 30, for: "the repair; \(damaged.report)") {
+        damaged.log.contains("was fetched from the primary")
+      }
+      try await expectRows([damaged, behind], "1,2")
+      try await expectSameBytes("a.db", [damaged, behind])
+      try await first.start()
+      try await expectRows(nodes, "1,2")
+    }
+  }
+
   /// Applications keep one connection each while the lease goes round; nothing that was acknowledged is lost,
   /// since each hand-over waits until the successor has everything.
   @Test(

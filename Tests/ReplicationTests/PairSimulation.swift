@@ -123,7 +123,11 @@ struct PairSimulation {
     case .summarize:
       primaryAnswers.append { simulation in
         let log = simulation.source.logSummary()
-        simulation.primary.summarized(log: log, databases: simulation.source.databases())
+        simulation.primary.summarized(
+          log: log,
+          databases: simulation.source.databases(),
+          isWhole: simulation.source.isWhole
+        )
       }
     case .recent(let first, let maxBytes):
       primary.recent(source.recent(from: first, maxBytes: maxBytes), at: now)

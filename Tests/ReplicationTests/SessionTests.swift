@@ -124,6 +124,35 @@ import Testing
     #expect(source.state.withLock { $0.pagesRead } == 1)
   }
 
+  /// A primary that lacks databases gives its log to whoever it fits, and makes nobody cut his own or begin anew.
+  @Test(arguments: [(Term(1), 0, true), (Term(2), 0, false), (Term(1), 30, false)])
+  func aPrimaryThatLacksDatabases(_ term: Term, _ cut: UInt64, _ isServed: Bool) {
+    let source = FakeSource()
+    commits(source, 60, seed: 2)
+    source.state.withLock { state in
+      state.isWhole = false
+      state.log.trim(upTo: LogIndex(cut))
+      state.recentFrom = LogIndex(cut + 1)
+      state.term = Term(3)
+    }
+    let sink = FakeSink()
+    let shared = source.state.withLock { Array($0.log.entries.prefix(2)) }
+    if cut == 0 { sink.preload(shared) }
+    if term == Term(2) {
+      let id = EntryID(term: term, index: LogIndex(3))
+      sink.preload([FakeEntry(id: id, database: "db0", page: 3, fill: 200)])
+    }
+    let before = sink.state.withLock { ($0.databases, $0.log.last) }
+    var pair = PairSimulation(source: source, sink: sink, seed: 2, replicaTerm: term)
+    pair.settle()
+    #expect(pair.isConverged == isServed)
+    #expect(pair.primaryEnd?.code == (isServed ? nil : .refused(.notPrimary)))
+    if !isServed {
+      #expect(sink.state.withLock { $0.databases } == before.0)
+      #expect(sink.state.withLock { $0.log.last } == before.1)
+    }
+  }
+
   @Test func retentionThatOvertakesAReplicaLeadsToAReset() {
     let source = FakeSource()
     commits(source, 20, seed: 4)

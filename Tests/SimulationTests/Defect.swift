@@ -29,6 +29,40 @@ enum Defect: String, CaseIterable, Sendable {
   case acknowledgeLatestRound
   /// A restarted node has lost its term.
   case forgetTermOnRestart
+  /// Databases take entries that are not known to be committed.
+  case applyUndecided
+  /// After a crash readers are let into a database before it is known what is committed of it.
+  case readUndecided
+  /// A replica says that it has on stable storage what it has only received.
+  case acknowledgeBeforeDurable
+  /// A node whose log began anew counts before it has its databases.
+  case countWhatBeganAnew
+  /// A node that lacks databases becomes the primary.
+  case leadWithoutDatabases
+  /// A node that lacks databases makes others begin anew.
+  case resetByTheIncomplete
+  /// A new primary lets clients in before the entry that began its term is committed.
+  case serveBeforeCurrent
+  /// The log is cut before what it did to the databases is on stable storage.
+  case cutBeforeWrittenOut
+  /// A log begins anew after an entry that may yet be cut.
+  case resetToUndecided
+  /// What was written while a snapshot was under way is not applied over it.
+  case snapshotWithoutItsEntries
+  /// After a snapshot the next entry is not applied.
+  case snapshotAtItsBegin
+
+  /// Whether it shows only in worlds with databases.
+  var isOfDatabases: Bool {
+    switch self {
+    case .applyUndecided, .readUndecided, .acknowledgeBeforeDurable, .countWhatBeganAnew,
+      .leadWithoutDatabases, .resetByTheIncomplete, .serveBeforeCurrent, .cutBeforeWrittenOut,
+      .resetToUndecided,
+      .snapshotWithoutItsEntries, .snapshotAtItsBegin:
+      true
+    default: false
+    }
+  }
 
   /// Whether the lease hides it, which keeps an old leader from committing anyhow. Such a defect is
   /// looked for in a world that ignores leases, as plain Raft does.

@@ -6,6 +6,8 @@ import Testing
 @Suite(.timeLimit(.minutes(30))) struct ElectionSimulationTests {
   private static let usualSeeds = 2_000
   private static let steps = 800
+  /// Of worlds with databases, where more happens.
+  private static let wholeSteps = 3_000
 
   private static var seeds: Int {
     ProcessInfo.processInfo.environment["HALITE_SIMULATE_SEEDS"].flatMap { Int($0) } ?? usualSeeds
@@ -14,6 +16,7 @@ import Testing
   /// The first failure in any of the worlds, as far as they were tried.
   private static func firstFailure(
     seeds: Int,
+    isWhole: Bool = false,
     isLeaseIgnored: Bool = false,
     isDiskFailing: Bool = false
   ) async -> Failure? {
@@ -26,7 +29,8 @@ import Testing
             await Task.yield()
             if let failure = Simulation.run(
               seed: UInt64(seed),
-              steps: Self.steps,
+              steps: isWhole ? Self.wholeSteps : Self.steps,
+              isWhole: isWhole,
               isLeaseIgnored: isLeaseIgnored,
               isDiskFailing: isDiskFailing
             ) {
@@ -50,6 +54,12 @@ import Testing
     #expect(failure == nil, "\(failure?.description ?? "")")
   }
 
+  /// Elections, logs, commits, snapshots, repairs and the change of primaries, with several databases.
+  @Test func nothingGoesWrongWithDatabases() async {
+    let failure = await Self.firstFailure(seeds: Self.seeds, isWhole: true)
+    #expect(failure == nil, "\(failure?.description ?? "")")
+  }
+
   /// The log does not depend on clocks: without leases it is as safe as Raft's.
   @Test func theLogIsSafeWithoutLeases() async {
     let failure = await Self.firstFailure(seeds: Self.seeds / 4, isLeaseIgnored: true)
@@ -66,7 +76,8 @@ import Testing
   func eachDefectIsFound(_ defect: Defect) async {
     for seed in 0..<UInt64(Self.usualSeeds) {
       await Task.yield()
-      if Simulation.run(seed: seed, steps: Self.steps, defect: defect) != nil { return }
+      let steps = defect.isOfDatabases ? Self.wholeSteps : Self.steps
+      if Simulation.run(seed: seed, steps: steps, defect: defect) != nil { return }
     }
     Issue.record("\(defect) goes unnoticed")
   }

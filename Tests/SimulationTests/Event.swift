@@ -15,6 +15,10 @@ enum Event {
   case crash(Int, life: Int)
   case restart(Int, life: Int)
   case heal(Int)
+  /// The next frame of a connection comes to one of its ends.
+  case frame(Int, to: Connection.End, node: Int)
+  /// Something that a node has begun comes to its end.
+  case work(Int, life: Int, (inout Simulation) -> Void)
 
   /// Whose election takes it, which takes one thing after the other and waits for the disk meanwhile.
   var electionNode: Int? {
@@ -28,7 +32,8 @@ enum Event {
   var node: Int? {
     switch self {
     case .tick(let node, _), .recordStored(let node, _, _), .logFenced(let node, _, _),
-      .logFlushed(let node, _, _, _, _, _), .deliver(_, _, to: let node):
+      .logFlushed(let node, _, _, _, _, _), .deliver(_, _, to: let node),
+      .frame(_, to: _, let node), .work(let node, _, _):
       node
     case .clients, .fault, .crash, .restart, .heal: nil
     }

@@ -6,9 +6,14 @@ struct SimulatedLog {
     var term: LeaseTerm
     /// No two entries that were ever made have the same.
     var id: Int
+    /// What it does to the databases, in worlds that have them.
+    var change: SimulatedStore.Change?
   }
 
+  /// All of them, also those that are not held any more.
   var entries: [Entry] = []
+  /// The first that is held, from 1.
+  var first = 1
   /// How many are on stable storage.
   var durable = 0
   /// Counts truncations: a flush of what was truncated meanwhile means nothing.
@@ -22,6 +27,12 @@ struct SimulatedLog {
 
   /// The term of the entry with this number, from 1; zero before the first.
   func term(_ index: Int) -> LeaseTerm { index == 0 ? .zero : entries[index - 1].term }
+
+  /// The entry that began the term of the last one.
+  var startOfLastTerm: Int {
+    let term = last.term
+    return (entries.lastIndex { $0.term != term } ?? -1) + 2
+  }
 
   mutating func truncate(to count: Int) {
     entries.removeSubrange(count...)

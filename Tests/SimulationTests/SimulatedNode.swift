@@ -25,6 +25,9 @@ struct SimulatedNode {
   var remaining: [Election.Directive] = []
   var inbox: [Event] = []
   var log = SimulatedLog()
+  var store: SimulatedStore
+  /// The latest transaction of each database that a reader may have seen since its start.
+  var seen: [Int]
   /// How many entries it knows as committed and has applied.
   var applied = 0
   /// The highest term in anything it has sent.

@@ -27,6 +27,7 @@ extension Simulation {
   private mutating func deposed(_ node: Int, _ term: LeaseTerm) {
     note("n\(node) is deposed in term \(term)")
     nodes[node].reign = nil
+    if isWhole { closeTerm(node) }
     // A campaign that was under way when it was elected may still unseat it.
     if isCalm, !isMending, time - nodes[node].reignSince > Self.ttl {
       failure = "n\(node), a healthy leader, was unseated in term \(term)"
@@ -119,7 +120,9 @@ extension Simulation {
     switch packet {
     case .election(let message):
       let message = tampered(message, from: sender, at: node)
-      note("n\(sender) -> n\(node)  term \(message.term) \(message.body)")
+      if !message.isOfHeartbeats {
+        note("n\(sender) -> n\(node)  term \(message.term) \(message.body)")
+      }
       let (name, log) = (nodes[sender].name, nodes[node].log.last)
       feed(node) { $0.receive(message, from: name, at: $1, log: log) }
     case .entries(let term, let after, let afterTerm, let entries, let commit):
@@ -162,7 +165,17 @@ extension Simulation {
     nodes[node].match = Array(repeating: 0, count: nodes.count)
     nodes[node].next = Array(repeating: nodes[node].log.entries.count + 1, count: nodes.count)
     nodes[node].sentAt = Array(repeating: -Self.ttl, count: nodes.count)
-    append(node)
+    if isWhole { open(node, term) } else { append(node) }
     cutAfterElection(node)
+  }
+}
+
+extension ElectionMessage {
+  /// There are so many of them that they would push what matters out of a history.
+  fileprivate var isOfHeartbeats: Bool {
+    switch body {
+    case .heartbeat, .heartbeatReply: true
+    default: false
+    }
   }
 }

@@ -33,6 +33,8 @@ extension Simulation {
     if isCalm { return makeMinorFault() }
     let leader = nodes.firstIndex { $0.reign != nil && $0.isUp }
     let node = isHostile && chance(60) ? leader ?? pick(nodes.count) : pick(nodes.count)
+    if isWhole, chance(15) { return damage(node) }
+    if isWhole, chance(10) { return hangUpAll(node) }
     switch pick(12) {
     case 0, 1: crash(node)
     case 2, 3: pause(node)
@@ -134,6 +136,7 @@ extension Simulation {
     nodes[node].applied = min(nodes[node].applied, nodes[node].log.entries.count)
     nodes[node].isUp = false
     nodes[node].reign = nil
+    if isWhole { crashStore(node) }
     nodes[node].life += 1
     note("n\(node) crashes")
     let life = nodes[node].life
@@ -161,6 +164,7 @@ extension Simulation {
     )
     note("n\(node) starts again in term \(record.term), vote \(record.vote ?? "none")")
     checkRestarted(node)
+    if isWhole { restartStore(node) }
     queue.add(.tick(node, life: nodes[node].life), at: time + pick(Self.ttl / 50))
   }
 
@@ -170,6 +174,7 @@ extension Simulation {
     isMending = true
     for node in nodes.indices {
       heal(node)
+      if isWhole { undoDamage(node) }
       nodes[node].pausedUntil = min(nodes[node].pausedUntil, time)
       if !nodes[node].isUp { restart(node) }
     }

@@ -12,6 +12,7 @@ extension Simulation {
   /// A client reads and writes.
   mutating func serveClient(_ node: Int) {
     guard nodes[node].isUp, nodes[node].pausedUntil <= time, mayCommit(node) else { return }
+    if isWhole { return serveClients(node) }
     checkRead(node)
     append(node)
   }
@@ -29,7 +30,7 @@ extension Simulation {
     replicate(node)
   }
 
-  private mutating func flush(_ node: Int, leader: Int?, term: LeaseTerm) {
+  mutating func flush(_ node: Int, leader: Int?, term: LeaseTerm) {
     let log = nodes[node].log
     let event = Event.logFlushed(
       node,

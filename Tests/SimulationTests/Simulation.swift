@@ -18,7 +18,7 @@ struct Simulation {
   static let maximumDrift = 45_000
   /// Leases that pass at most before there is a leader once everything works.
   static let patience = 10
-  static let keptHistory = 80
+  static let keptHistory = 400
 
   let seed: UInt64
   let defect: Defect?
@@ -30,6 +30,8 @@ struct Simulation {
   let isCalm: Bool
   /// Of faults that come when and where they hurt most.
   let isHostile: Bool
+  /// With databases, whose entries and pages go from node to node by the machines of replication.
+  let isWhole: Bool
   var isRecording: Bool
   var history: [String] = []
 
@@ -44,12 +46,18 @@ struct Simulation {
   var nextEntry = 1
   /// The node that has a fault, in calm weather.
   var victim: Int?
+  var connections: [Connection] = []
+  var nextConnection = 0
+  /// Every entry that was made, by its number.
+  var made = [SimulatedLog.Entry(term: .zero, id: 0)]
 
   // What has happened, as nobody in the world knows it.
   var committed: [SimulatedLog.Entry] = []
   var leaders: [LeaseTerm: Int] = [:]
   var committers: [LeaseTerm: Int] = [:]
   var votes: [Ballot: Int] = [:]
+  /// What each database holds after each of its transactions.
+  var contents: [[[Int]]] = []
   var failure: String?
 
   struct Ballot: Hashable {
@@ -65,6 +73,7 @@ struct Simulation {
   static func run(
     seed: UInt64,
     steps: Int,
+    isWhole: Bool = false,
     defect: Defect? = nil,
     isLeaseIgnored: Bool = false,
     isDiskFailing: Bool = false
@@ -72,6 +81,7 @@ struct Simulation {
     func attempt(isRecording: Bool) -> Failure? {
       var simulation = Simulation(
         seed: seed,
+        isWhole: isWhole || defect?.isOfDatabases == true,
         defect: defect,
         isLeaseIgnored: isLeaseIgnored,
         isDiskFailing: isDiskFailing,
@@ -85,12 +95,14 @@ struct Simulation {
 
   private init(
     seed: UInt64,
+    isWhole: Bool,
     defect: Defect?,
     isLeaseIgnored: Bool,
     isDiskFailing: Bool,
     isRecording: Bool
   ) {
     self.seed = seed
+    self.isWhole = isWhole
     self.defect = defect
     self.isLeaseIgnored = isLeaseIgnored || defect?.isOfSecondLine == true
     self.isDiskFailing = isDiskFailing
@@ -100,7 +112,12 @@ struct Simulation {
     isHostile = seed % 4 > 1
     let count = isCalm ? [3, 3, 5][pick(3)] : [1, 2, 3, 3, 3, 3, 3, 4, 5, 5][pick(10)]
     let names = (0..<count).map { "n\($0)" }
-    let silent = count > 2 && chance(20) ? pick(count) : nil
+    let databases = isWhole ? 1 + pick(3) : 0
+    contents = Array(
+      repeating: [Array(repeating: 0, count: SimulatedStore.pages)],
+      count: databases
+    )
+    let silent = count > 2 && !isWhole && chance(20) ? pick(count) : nil
     for (index, name) in names.enumerated() {
       let configuration = Election.Configuration(
         name: name,
@@ -111,7 +128,7 @@ struct Simulation {
       )
       let most = defect == .wildClocks ? 4 * Self.maximumDrift : Self.maximumDrift
       let drift = isHostile ? (chance(50) ? most : -most) : pick(2 * most + 1) - most
-      nodes.append(makeNode(configuration, drift: drift))
+      nodes.append(makeNode(configuration, drift: drift, databases: databases))
       queue.add(.tick(index, life: 0), at: pick(Self.ttl / 10))
     }
     isCut = Array(repeating: Array(repeating: false, count: count), count: count)
@@ -121,7 +138,8 @@ struct Simulation {
 
   private mutating func makeNode(
     _ configuration: Election.Configuration,
-    drift: Int
+    drift: Int,
+    databases: Int
   ) -> SimulatedNode {
     let offset = pick(100 * Self.ttl)
     var node = SimulatedNode(
@@ -129,7 +147,13 @@ struct Simulation {
       configuration: configuration,
       drift: drift,
       offset: offset,
-      election: Election(configuration, record: SimulatedNode.noRecord, seed: 0, now: .now)
+      election: Election(configuration, record: SimulatedNode.noRecord, seed: 0, now: .now),
+      store: SimulatedStore(
+        databases: databases,
+        voters: configuration.voters.sorted(),
+        own: configuration.name
+      ),
+      seen: Array(repeating: 0, count: databases)
     )
     node.election = Election(
       configuration,
@@ -151,9 +175,16 @@ struct Simulation {
     while time < limit {
       takeStep()
       if let failure { return failed(failure) }
-      if committed.count > before, nodes.contains(where: { $0.holdsLease(time) }) { return nil }
+      if committed.count > before, nodes.contains(where: { $0.holdsLease(time) }),
+        !isWhole || hasConverged(before)
+      {
+        return nil
+      }
     }
-    return failed("no leader that commits within \(Self.patience) ttl, though everything works")
+    return failed(
+      "no leader that commits\(isWhole ? ", or not all databases everywhere," : "")"
+        + " within \(Self.patience) ttl, though everything works"
+    )
   }
 
   private func failed(_ message: String) -> Failure {
@@ -182,7 +213,13 @@ struct Simulation {
       guard isAlive(node, life) else { return }
       let log = nodes[node].log.last
       feed(node) { $0.tick(at: $1, log: log) }
-      replicate(node)
+      if isWhole {
+        keepHouse(node)
+        tickSessions(node)
+        giveAway(node)
+      } else {
+        replicate(node)
+      }
       queue.add(event, at: time + Self.ttl / 12 + pick(Self.ttl / 50))
     case .deliver(let packet, let sender, let receiver):
       guard nodes[receiver].isUp else { return }
@@ -194,7 +231,9 @@ struct Simulation {
     case .logFlushed(let node, let life, let version, let length, let leader, let term):
       guard isAlive(node, life), nodes[node].log.version == version else { return }
       nodes[node].log.durable = max(nodes[node].log.durable, length)
-      if let leader {
+      if isWhole {
+        becameDurable(node)
+      } else if let leader {
         acknowledge(term, length, from: node, to: leader)
       } else {
         commit(node)
@@ -211,6 +250,8 @@ struct Simulation {
     case .restart(let node, let life):
       if nodes[node].life == life, !nodes[node].isUp { restart(node) }
     case .heal(let node): heal(node)
+    case .frame(let connection, let end, _): deliver(connection, to: end)
+    case .work(let node, let life, let body): if isAlive(node, life) { body(&self) }
     }
   }
 

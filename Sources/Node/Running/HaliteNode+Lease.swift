@@ -43,7 +43,7 @@ extension HaliteNode {
     }
   }
 
-  private func holds(_ term: LeaseTerm) -> Bool {
+  func holds(_ term: LeaseTerm) -> Bool {
     let now = lease.state
     return now.isHeldHere && now.term == term
   }
@@ -51,17 +51,7 @@ extension HaliteNode {
   /// Becomes the primary, once all that the log holds is committed and applied.
   private func takeOver(_ term: LeaseTerm) async {
     guard case .replica(_, let engine) = roles.current else { return }
-    // What it lacks it must not give to others as all there is.
-    guard engine.isWhole else {
-      logger.error(
-        "this node cannot be the primary before it has fetched its databases, another one is to be",
-        metadata: [
-          "term": "\(term)", "to repair": "\(engine.databasesToRepair().joined(separator: ", "))",
-        ]
-      )
-      try? await lease.demote(to: nil)
-      return
-    }
+    guard engine.isWhole else { return await lendLog(term, engine) }
     guard await open(term, engine) else { return }
     let deadline = ContinuousClock.now + Self.patience
     while !engine.isCurrent {

@@ -34,11 +34,15 @@ extension PrimaryPeer {
 
   /// What this node's log and databases are; the databases were listed after the log was read.
   ///
-  /// - Parameter base: where a log that begins anew begins; the end of this node's if none is given.
+  /// - Parameters:
+  ///   - base: where a log that begins anew begins; the end of this node's if none is given.
+  ///   - isWhole: whether this node has all databases. One that lacks some gives its log to others, so that one of
+  ///     them can take its place; nobody cuts his own log for it, or begins anew with what it has.
   package mutating func summarized(
     log: LogSummary,
     databases: [DatabaseSummary],
-    base: EntryID? = nil
+    base: EntryID? = nil,
+    isWhole: Bool = true
   ) {
     guard case .summarizing(let hello, let cluster) = phase else { return }
     let size = databases.reduce(0) { $0 + DatabaseSummary.smallestSize + $1.name.utf8.count }
@@ -55,6 +59,12 @@ extension PrimaryPeer {
       wantsReset: hello.wantsReset,
       base: base ?? log.last
     )
+    if !isWhole, plan != .stream(after: hello.log.last.index) {
+      return refuse(
+        .notPrimary,
+        "This node lacks databases itself and waits for another to be the primary."
+      )
+    }
     admit(hello.name, start: plan.start)
     features = hello.features.intersection(local.features)
     let highest = min(hello.versions.upperBound, ProtocolVersion.supported.upperBound)

@@ -252,9 +252,9 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
         // The log first: what is created in between is then in the entries that follow.
         let base = source.committedEntry
         let log = source.logSummary()
-        return (log, source.databases(), base)
+        return (log, source.databases(), base, source.isWhole)
       } then: {
-        $0.peer?.summarized(log: $1.0, databases: $1.1, base: $1.2)
+        $0.peer?.summarized(log: $1.0, databases: $1.1, base: $1.2, isWhole: $1.3)
       }
     case .readLog(let first, let maxBytes):
       let packs = self.packs

@@ -67,6 +67,16 @@ package final class Log: Sendable {
     }
   }
 
+  /// The first entry of the term of the last one, as far as it is remembered; or else the last one.
+  package var startOfLastTerm: LogIndex {
+    state.withLock { state in
+      guard let start = state.terms.last, start.term == state.last.term else {
+        return state.last.index
+      }
+      return start.first
+    }
+  }
+
   /// The term of an entry, also of one that retention has removed, as far as is remembered.
   package func term(at index: LogIndex) -> Term? {
     state.withLock { state in

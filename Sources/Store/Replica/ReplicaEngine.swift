@@ -162,8 +162,10 @@ package final class ReplicaEngine: ReplicationSink {
   package func progress() -> ReplicaProgress {
     let received = log.last.index
     let durable = min(log.durable, received)
+    let termStart = log.startOfLastTerm
     return state.withLock { state in
-      let durable = state.isReset ? .zero : durable
+      // So that a primary can begin its term; its clients' transactions do not rely on a node without databases.
+      let durable = state.isReset ? min(durable, termStart) : durable
       let first = state.waiting.values.min()
       let applied = first.map { LogIndex($0.rawValue &- 1) } ?? received
       return ReplicaProgress(

@@ -33,6 +33,9 @@ extension Store {
     log.refuseWaiting()
   }
 
+  /// Others may have this node's log, and nothing of its databases, until `abandonTerm`.
+  package func lendLog() { state.withLock { $0.isOpening = true } }
+
   /// Ends a term that was opened before clients could write.
   package func abandonTerm() {
     state.withLock { $0.isOpening = false }

@@ -69,6 +69,9 @@ package protocol ReplicationSource: AnyObject, Sendable {
   /// Where the log of a replica that begins anew begins: with the last entry that nobody will cut.
   var committedEntry: EntryID { get }
 
+  /// Whether this node has all its databases. One that lacks some only gives its log to others.
+  var isWhole: Bool { get }
+
   /// Entries from `first` on that are still in memory; nil when they must be read from disk, an
   /// empty batch (`last < first`) when there are none yet.
   func recent(from first: LogIndex, maxBytes: Int) -> LogBatch?

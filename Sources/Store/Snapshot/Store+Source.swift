@@ -34,6 +34,8 @@ extension Store: ReplicationSource {
 
   package var committedEntry: EntryID { log.committedEntry }
 
+  package var isWhole: Bool { state.withLock { $0.engine }?.isWhole ?? true }
+
   package func acknowledged(by node: String, through index: LogIndex) {
     log.acknowledged(by: node, through: index)
   }

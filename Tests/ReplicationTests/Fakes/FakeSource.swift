@@ -20,6 +20,7 @@ final class FakeSource: ReplicationSource {
     var snapshotsOpened = 0
     var pagesRead = 0
     var failSnapshots = false
+    var isWhole = true
 
     func batch(from first: LogIndex, maxBytes: Int) -> LogBatch? {
       guard var batch = log.batch(from: first, maxBytes: maxBytes) else { return nil }
@@ -83,6 +84,8 @@ final class FakeSource: ReplicationSource {
   }
 
   var committedEntry: EntryID { logSummary().last }
+
+  var isWhole: Bool { state.withLock { $0.isWhole } }
 
   var isAwaited: Bool { state.withLock { $0.commit != nil } }
 
