@@ -3,8 +3,8 @@
 # Debian 12 and 13, Ubuntu 24.04. Does nothing, and needs no root, when all are there.
 set -euo pipefail
 
-packages=(curl e2fsprogs fuse3 iproute2 libfuse3-dev liblz4-dev libsqlite3-dev libssl-dev make openssl pkg-config
-  python3 sqlite3 strace)
+packages=(curl e2fsprogs fuse3 iproute2 iptables libfuse3-dev liblz4-dev libsqlite3-dev libssl-dev make openssl
+  pkg-config python3 sqlite3 strace)
 # The tests run CPython's own tests of SQLite, which Debian keeps apart from its Python.
 if command -v python3 >/dev/null && ! python3 -c 'import test.test_sqlite3' >/dev/null 2>&1; then
   packages+=("libpython$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite")

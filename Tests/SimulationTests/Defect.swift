@@ -35,8 +35,6 @@ enum Defect: String, CaseIterable, Sendable {
   case readUndecided
   /// A replica says that it has on stable storage what it has only received.
   case acknowledgeBeforeDurable
-  /// A node whose log began anew counts before it has its databases.
-  case countWhatBeganAnew
   /// A node that lacks databases becomes the primary.
   case leadWithoutDatabases
   /// A node that lacks databases makes others begin anew.
@@ -55,7 +53,7 @@ enum Defect: String, CaseIterable, Sendable {
   /// Whether it shows only in worlds with databases.
   var isOfDatabases: Bool {
     switch self {
-    case .applyUndecided, .readUndecided, .acknowledgeBeforeDurable, .countWhatBeganAnew,
+    case .applyUndecided, .readUndecided, .acknowledgeBeforeDurable,
       .leadWithoutDatabases, .resetByTheIncomplete, .serveBeforeCurrent, .cutBeforeWrittenOut,
       .resetToUndecided,
       .snapshotWithoutItsEntries, .snapshotAtItsBegin:

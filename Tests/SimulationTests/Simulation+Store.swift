@@ -344,7 +344,7 @@ extension Simulation {
     let (log, store) = (nodes[node].log, nodes[node].store)
     var durable = defect == .acknowledgeBeforeDurable ? log.entries.count : log.durable
     // So that a primary can begin its term, but clients do not rely on it.
-    if store.isReset, defect != .countWhatBeganAnew { durable = min(durable, log.startOfLastTerm) }
+    if store.isReset { durable = min(durable, log.startOfLastTerm) }
     return SinkState(
       progress: ReplicaProgress(
         received: LogIndex(UInt64(log.entries.count)),

@@ -2,8 +2,9 @@
 wrong with nodes and networks.
 
 In each round every fault happens once, in an order by chance (HALITE_CLUSTER_SEED repeats it): the primary is killed;
-all nodes are killed at once; the primary stands still for longer than its lease; the primary is cut off, and a replica;
-the primary's disk is full; all nodes are restarted one after the other. After each fault the cluster must have one
+all nodes are killed at once; the primary stands still for longer than its lease; the primary is cut off, and a
+replica; nothing comes to the primary any more, or from it; the primary and one replica do not reach each other; the
+primary's disk is full; all nodes are restarted one after the other. After each fault the cluster must have one
 primary that takes writes, every node must come to the same position of every database, with the same bytes, and with `sync: quorum`
 have every number that a client was told is committed. All along money must be constant in every read on every node,
 and, with `sync: quorum`, no reader may see fewer rows than before. Exit code 1 names what was not so; the directory with all files then stays.
@@ -144,6 +145,9 @@ class Cluster:
             "primary paused": self.pause_primary,
             "primary cut off": self.cut_primary,
             "replica cut off": self.cut_replica,
+            "primary not heard": lambda: self.filter_primary("OUTPUT"),
+            "primary hears nothing": lambda: self.filter_primary("INPUT"),
+            "one link cut": self.cut_link,
             "disk full": self.fill_disk,
             "rolling restart": self.restart_all,
         }
@@ -197,6 +201,35 @@ class Cluster:
         self.network.cut(node.number)
         time.sleep(TTL * 3)
         self.network.join(node.number)
+
+    def filter_primary(self, chain):
+        """One direction only: the others go on to hear the primary, or it goes on to hear them."""
+        old = self.primary()
+        others = [n.number for n in self.nodes if n is not old]
+        self.network.filter(chain, old.number, others)
+        try:
+            self.successor(old)
+        finally:
+            self.network.filter(chain, old.number, others, "-D")
+
+    def cut_link(self):
+        """The primary and one replica do not reach each other and both reach the third node: writes go on."""
+        primary = self.primary()
+        node = self.random.choice([n for n in self.nodes if n is not primary])
+        writer = next(w for w in self.writers if w.words[3] == primary.mount)
+        for chain in ("INPUT", "OUTPUT"):
+            self.network.filter(chain, node.number, [primary.number])
+        try:
+            time.sleep(TTL * 3)
+            before = sum(map(len, writer.numbers.values()))
+            self.wait_for(
+                lambda: sum(map(len, writer.numbers.values())) > before,
+                f"{primary.name} to take writes though {node.name} does not reach it",
+                15,
+            )
+        finally:
+            for chain in ("INPUT", "OUTPUT"):
+                self.network.filter(chain, node.number, [primary.number], "-D")
 
     def fill_disk(self):
         node = self.primary()

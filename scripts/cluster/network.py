@@ -51,6 +51,14 @@ class Network:
     def join(self, number):
         run("ip", "link", "set", self.port(number), "up")
 
+    def filter(self, chain, number, others, what="-A"):
+        """Drops what comes to a node (INPUT) or goes out of it (OUTPUT) from or to others; "-D" ends that."""
+        side = "-s" if chain == "INPUT" else "-d"
+        for other in others:
+            run(
+                *self.inside(number), "iptables", what, chain, side, self.address(other), "-j", "DROP"
+            )
+
     def stop(self):
         for words in reversed(self.made):
             command(list(words), 30)

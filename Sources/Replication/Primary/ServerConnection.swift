@@ -10,7 +10,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   typealias OutboundOut = ByteBuffer
 
   /// How often time is looked at, as a part of the heartbeat's interval.
-  private static let ticksPerHeartbeat = 5
+  private static let ticksPerHeartbeat = 2
 
   let server: ServerContext
   private let gate: PreAuthenticationGate

@@ -25,7 +25,7 @@ final class ReplicaConnection: ChannelDuplexHandler {
   }
 
   /// How often time is looked at, as a part of the heartbeat's interval.
-  private static let ticksPerHeartbeat = 5
+  private static let ticksPerHeartbeat = 2
 
   private let environment: Environment
   private let verdict: PeerVerdict?

@@ -22,7 +22,7 @@ final class PeerConnection: ChannelDuplexHandler {
   }
 
   /// How often time is looked at, as a part of the heartbeat's interval.
-  private static let ticksPerHeartbeat = 5
+  private static let ticksPerHeartbeat = 2
 
   private let environment: Environment
   /// Nil without TLS, and where the session knows the names already.
