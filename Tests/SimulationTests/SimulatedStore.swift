@@ -52,6 +52,8 @@ struct SimulatedStore {
   var storedCommit = 0
   /// What must be fetched from a primary; on stable storage.
   var repairs: Set<Int> = []
+  /// Those of them that only have damaged pages.
+  var damaged: Set<Int> = []
   /// Whether the log began anew and not all databases have come since; on stable storage.
   var isReset = false
   var staging: [Int: Staging] = [:]

@@ -45,6 +45,7 @@ extension Simulation {
     where nodes[node].store.isReadable(number) && database.pages != database.sums {
       note("n\(node) finds database \(number) damaged")
       nodes[node].store.repairs.insert(number)
+      nodes[node].store.damaged.insert(number)
       wakeSessions(node)
     }
   }
@@ -74,7 +75,9 @@ extension Simulation {
         nodes[node].store.databases[number].pages[page] = sum
         nodes[node].store.stored[number].pages[page] = nodes[node].store.stored[number].sums[page]
         let isHeld = nodes[node].store.stored[number].entry + 1 >= nodes[node].log.first
-        if isHeld, !nodes[node].store.isReset { nodes[node].store.repairs.remove(number) }
+        if isHeld, nodes[node].store.damaged.remove(number) != nil {
+          nodes[node].store.repairs.remove(number)
+        }
       }
     }
   }

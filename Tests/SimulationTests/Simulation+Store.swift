@@ -419,6 +419,7 @@ extension Simulation {
       guard let number = entry.change?.database else { continue }
       if nodes[node].store.databases[number].undecided > common {
         nodes[node].store.repairs.insert(number)
+        nodes[node].store.damaged.remove(number)
         note("n\(node) has to fetch database \(number)")
       }
     }
@@ -444,6 +445,7 @@ extension Simulation {
     nodes[node].store.storedCommit = index
     nodes[node].store.staging = [:]
     nodes[node].store.isReset = true
+    nodes[node].store.damaged = []
     nodes[node].store.repairs = Set(nodes[node].store.databases.indices)
   }
 
@@ -475,6 +477,7 @@ extension Simulation {
     nodes[node].store.stored[number] = database
     nodes[node].log.durable = max(log.durable, last)
     nodes[node].store.repairs.remove(number)
+    nodes[node].store.damaged.remove(number)
     if nodes[node].store.repairs.isEmpty { nodes[node].store.isReset = false }
     note("n\(node) has database \(number) at entry \(last)")
     checkContent(node, number)

@@ -81,7 +81,7 @@ struct Simulation {
     func attempt(isRecording: Bool) -> Failure? {
       var simulation = Simulation(
         seed: seed,
-        isWhole: isWhole || defect?.isOfDatabases == true,
+        isWhole: isWhole,
         defect: defect,
         isLeaseIgnored: isLeaseIgnored,
         isDiskFailing: isDiskFailing,
