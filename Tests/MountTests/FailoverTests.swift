@@ -238,8 +238,11 @@ struct FailoverTests {
       for node in others { node.signal(SIGSTOP) }
       async let write = Command.sqlite(old.mount + "/a.db", "insert into t values(1)")
       try await Deadline.wait(seconds: 10, for: "the commit to be held") {
-        let waiting = try await old.status()["waiting"] as? [String] ?? []
+        let status = try await old.status()
+        let waiting = status["waiting"] as? [String] ?? []
+        let lease = status["lease"] as? [String: Any]
         return waiting.contains { $0.contains("wait for a majority") }
+          && lease?["commits_waiting"] as? Int == 1
       }
       if mode == "wal" {
         let seen = try await rows(old)

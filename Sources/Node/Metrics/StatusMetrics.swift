@@ -36,6 +36,11 @@ enum StatusMetrics {
       Double(lease.handOvers)
     )
     output.gauge(
+      "halite_commits_waiting",
+      help: "Transactions that wait for a majority of the voters.",
+      Double(lease.commitsWaiting)
+    )
+    output.gauge(
       "halite_voters_connected",
       help: "Other voters that this node reaches.",
       Double(lease.votersConnected)

@@ -61,6 +61,7 @@ extension HaliteNode: NodeControlling {
       remainingMilliseconds: standing.remaining.map(Self.milliseconds),
       elections: standing.elections,
       handOvers: handOvers.load(ordering: .relaxed),
+      commitsWaiting: store.log.awaitingMajority,
       isVoter: quorum.isVoter(configuration.lease.hostname),
       votersConnected: voters?.connected.count ?? 0,
       voters: quorum.voters.count

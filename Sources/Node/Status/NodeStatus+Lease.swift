@@ -8,6 +8,8 @@ extension NodeStatus {
     package var elections: Int
     /// How often it has handed the lease over since then.
     package var handOvers: Int
+    /// Transactions of this node's applications that wait for a majority of the voters.
+    package var commitsWaiting: Int
     package var isVoter: Bool
     /// Voters that this node reaches, itself not counted.
     package var votersConnected: Int
@@ -16,6 +18,7 @@ extension NodeStatus {
 
     enum CodingKeys: String, CodingKey {
       case elections, voters
+      case commitsWaiting = "commits_waiting"
       case handOvers = "hand_overs"
       case isVoter = "is_voter"
       case remainingMilliseconds = "remaining_ms"
