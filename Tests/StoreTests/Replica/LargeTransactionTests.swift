@@ -39,6 +39,27 @@ struct LargeTransactionTests {
     #expect(replica.position("a.db") == pair.primary.position("a.db"))
   }
 
+  /// Pages that compress take a small part of the log; small transactions go into it as they are.
+  @Test(arguments: ["wal", "delete"]) func compressed(mode: String) throws {
+    let pair = try PairFixture(seed: 4)
+    let connection = try pair.primary.connect("a.db")
+    try connection.run("PRAGMA journal_mode=\(mode); \(Self.tables)")
+    let log = pair.primary.store.log
+    func growth(_ statement: String) throws -> UInt64 {
+      let before = log.summary().last.index
+      try connection.run(statement)
+      return try log.all().filter { $0.id.index > before }.reduce(0) {
+        $0 + UInt64($1.payload.count)
+      }
+    }
+    let large = try growth("INSERT INTO t SELECT zeroblob(200000) FROM n")
+    #expect((1...240_000).contains(large), "\(large) bytes for 2.4 MB of zeros")
+    let small = try growth("INSERT INTO t VALUES (zeroblob(200000))")
+    #expect(small > 200_000, "\(small) bytes for 200,000 zeros")
+    try pair.follow("compressed")
+    #expect(try pair.read("a.db").number("SELECT sum(length(a)) FROM t") == 2_600_000)
+  }
+
   /// The commits of another database come between the parts.
   @Test(arguments: ["wal", "delete"]) func betweenOthers(mode: String) throws {
     let pair = try PairFixture(seed: 3)
