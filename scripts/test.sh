@@ -8,10 +8,16 @@ cd "$(dirname "$0")/.."
 limit=$1
 shift
 log=.build/test.log
-timeout --kill-after=30s "$limit" stdbuf -oL swift test --skip-build --no-parallel "$@" 2>&1 | tee "$log" || {
+timeout --kill-after=30s "$limit" stdbuf -oL swift test --skip-build --no-parallel "$@" >"$log" 2>&1 &
+tests=$!
+# Not a pipe: whatever a test leaves behind would keep it open.
+tail -n +1 -f --pid=$tests "$log" &
+wait "$tests" || {
+  wait
   echo
   echo "What failed:"
   grep -E '^✘ |Fatal error|: error: ' "$log" | grep -v '^✘ Test run with' | cut -c 1-600 | tail -n 40 || true
   grep '^✘ Test run with' "$log" || { echo "The tests did not come to an end; the last lines:"; tail -n 5 "$log"; }
   exit 1
 }
+wait

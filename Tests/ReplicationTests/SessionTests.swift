@@ -124,11 +124,23 @@ import Testing
     #expect(source.state.withLock { $0.pagesRead } == 1)
   }
 
-  /// A primary that lacks databases gives its log to whoever it fits, and makes nobody cut his own or begin anew.
-  @Test(arguments: [(Term(1), 0, true), (Term(2), 0, false), (Term(1), 30, false)])
-  func aPrimaryThatLacksDatabases(_ term: Term, _ cut: UInt64, _ isServed: Bool) {
+  /// A primary that lacks databases makes nobody begin anew, nor cut a log that is more advanced than its own.
+  ///
+  /// - Parameters:
+  ///   - term: of the replica's last entry, which in a term above the first the primary does not have.
+  ///   - own: the term of the primary's last entry.
+  ///   - cut: the entries that the primary has forgotten, and all of which the replica lacks.
+  @Test(arguments: [(1, 1, 0, true), (2, 1, 0, false), (2, 3, 0, true), (1, 1, 30, false)])
+  func aPrimaryThatLacksDatabases(
+    _ term: UInt64,
+    _ own: UInt64,
+    _ cut: UInt64,
+    _ isServed: Bool
+  ) {
     let source = FakeSource()
     commits(source, 60, seed: 2)
+    source.state.withLock { $0.term = Term(own) }
+    commits(source, 1, seed: 3)
     source.state.withLock { state in
       state.isWhole = false
       state.log.trim(upTo: LogIndex(cut))
@@ -138,12 +150,12 @@ import Testing
     let sink = FakeSink()
     let shared = source.state.withLock { Array($0.log.entries.prefix(2)) }
     if cut == 0 { sink.preload(shared) }
-    if term == Term(2) {
-      let id = EntryID(term: term, index: LogIndex(3))
+    if term == 2 {
+      let id = EntryID(term: Term(term), index: LogIndex(3))
       sink.preload([FakeEntry(id: id, database: "db0", page: 3, fill: 200)])
     }
     let before = sink.state.withLock { ($0.databases, $0.log.last) }
-    var pair = PairSimulation(source: source, sink: sink, seed: 2, replicaTerm: term)
+    var pair = PairSimulation(source: source, sink: sink, seed: 2, replicaTerm: Term(term))
     pair.settle()
     #expect(pair.isConverged == isServed)
     #expect(pair.primaryEnd?.code == (isServed ? nil : .refused(.notPrimary)))

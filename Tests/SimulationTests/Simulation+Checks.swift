@@ -91,8 +91,11 @@ extension Simulation {
     guard nodes[node].store.isReadable(number) else { return }
     let database = nodes[node].store.databases[number]
     let all = contents[number]
-    // What rots is found later; what ought to be there is not wrong for that.
-    if database.transaction >= all.count || database.sums != all[database.transaction] {
+    // What rots is found later.
+    let pages = zip(database.pages, database.sums).map { $0 == Self.rot ? $1 : $0 }
+    if database.transaction >= all.count || pages != all[database.transaction]
+      || database.sums != pages
+    {
       failure =
         "n\(node) shows another transaction \(database.transaction) of database \(number) than was committed"
     }
@@ -112,10 +115,12 @@ extension Simulation {
     }
   }
 
-  /// Whether every node has what was committed by then.
+  /// Whether every node that is left has what was committed by then.
   func hasConverged(_ committed: Int) -> Bool {
-    nodes.allSatisfy { node in
-      node.store.isWhole && node.store.databases.allSatisfy { $0.entry >= committed }
+    nodes.indices.allSatisfy { index in
+      let node = nodes[index]
+      return index == lost
+        || node.store.isWhole && node.store.databases.allSatisfy { $0.entry >= committed }
     }
   }
 

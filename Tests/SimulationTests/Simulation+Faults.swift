@@ -145,6 +145,7 @@ extension Simulation {
   }
 
   mutating func restart(_ node: Int) {
+    guard node != lost else { return }
     var record = nodes[node].disk
     if defect == .forgetVoteOnRestart { record.vote = nil }
     if defect == .forgetTermOnRestart { record = SimulatedNode.noRecord }
@@ -168,9 +169,21 @@ extension Simulation {
     queue.add(.tick(node, life: nodes[node].life), at: time + pick(Self.ttl / 50))
   }
 
+  /// In some worlds one node is gone for good, where the others have databases to go on with.
+  private mutating func loseOne() {
+    guard isWhole, seed % 3 == 0 else { return }
+    let remaining = nodes.count - 1
+    lost = nodes.indices.first { node in
+      remaining >= majority
+        && nodes.indices.allSatisfy { $0 == node || nodes[$0].store.isWhole }
+    }
+    if let lost { crash(lost) }
+  }
+
   /// From here on nothing goes wrong any more.
   mutating func mend() {
     note("everything is mended")
+    loseOne()
     isMending = true
     for node in nodes.indices {
       heal(node)

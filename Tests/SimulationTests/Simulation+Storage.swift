@@ -5,7 +5,7 @@
 
 extension Simulation {
   /// A page that nobody has written.
-  private static let rot = 1 << 40
+  static let rot = 1 << 40
 
   /// From time to time a node writes its databases out, cuts its log and looks at its pages.
   mutating func keepHouse(_ node: Int) {

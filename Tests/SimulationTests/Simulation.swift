@@ -46,6 +46,8 @@ struct Simulation {
   var nextEntry = 1
   /// The node that has a fault, in calm weather.
   var victim: Int?
+  /// The node that never comes back.
+  var lost: Int?
   var connections: [Connection] = []
   var nextConnection = 0
   /// Every entry that was made, by its number.

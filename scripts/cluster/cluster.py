@@ -206,8 +206,8 @@ class Cluster:
         """One direction only: the others go on to hear the primary, or it goes on to hear them."""
         old = self.primary()
         others = [n.number for n in self.nodes if n is not old]
-        self.network.filter(chain, old.number, others)
         try:
+            self.network.filter(chain, old.number, others)
             self.successor(old)
         finally:
             self.network.filter(chain, old.number, others, "-D")
@@ -217,9 +217,9 @@ class Cluster:
         primary = self.primary()
         node = self.random.choice([n for n in self.nodes if n is not primary])
         writer = next(w for w in self.writers if w.words[3] == primary.mount)
-        for chain in ("INPUT", "OUTPUT"):
-            self.network.filter(chain, node.number, [primary.number])
         try:
+            for chain in ("INPUT", "OUTPUT"):
+                self.network.filter(chain, node.number, [primary.number])
             time.sleep(TTL * 3)
             before = sum(map(len, writer.numbers.values()))
             self.wait_for(

@@ -56,7 +56,7 @@ class Network:
         side = "-s" if chain == "INPUT" else "-d"
         for other in others:
             run(
-                *self.inside(number), "iptables", what, chain, side, self.address(other), "-j", "DROP"
+                *self.inside(number), "iptables", "-w", what, chain, side, self.address(other), "-j", "DROP"
             )
 
     def stop(self):

@@ -15,6 +15,13 @@ extension HaliteNode {
   private static let look = Duration.milliseconds(1)
 
   package func promote() async throws -> String {
+    if case .lending(_, let engine) = roles.current {
+      let names = engine.databasesToRepair().joined(separator: ", ")
+      throw ControlError(
+        .refused,
+        "this node lacks databases (\(names)) and waits for another one to be the primary"
+      )
+    }
     if let term = roles.term { return "this node is the primary already, in term \(term)" }
     try await lease.promote()
     let deadline = ContinuousClock.now + Self.handOverTime
@@ -50,16 +57,18 @@ extension HaliteNode {
   /// Gives the lease to another node.
   func handOver(to successor: String?) async throws {
     guard let quorum = lease as? QuorumLease else { return try await lease.demote(to: successor) }
-    guard let server, roles.term != nil else { return }
+    guard server != nil, roles.term != nil else { return }
     guard !isHandingOver.exchange(true, ordering: .acquiring) else {
       throw ControlError(.refused, "this node is handing over already")
     }
     defer { isHandingOver.store(false, ordering: .releasing) }
     let deadline = ContinuousClock.now + Self.handOverTime
-    store.pauseWriters()
+    // Before it has taken over nobody writes here anyway.
+    let isServing = store.role == .primary
+    if isServing { store.pauseWriters() }
     // Also where the role has changed, which lets them go on by itself.
-    defer { store.resumeWriters() }
-    while !store.isQuiet {
+    defer { if isServing { store.resumeWriters() } }
+    while isServing, !store.isQuiet {
       try await wait(until: deadline, "a client is in the midst of a transaction; try again")
     }
     var chosen: String?
@@ -71,7 +80,7 @@ extension HaliteNode {
           "\(successor ?? "another voter") is not there, or is not a candidate"
         )
       }
-      chosen = Self.successor(server, candidates, store.log.last.index)
+      chosen = wholeSuccessor(candidates)
       if chosen == nil {
         try await wait(until: deadline, "no voter that could be the primary has everything yet")
       }
@@ -83,14 +92,14 @@ extension HaliteNode {
     handOvers.add(1, ordering: .relaxed)
   }
 
-  /// One of those who could be the primary that is connected and has every entry.
-  private static func successor(
-    _ server: ReplicationServer,
-    _ candidates: Set<String>,
-    _ last: LogIndex
-  ) -> String? {
-    server.peers().first {
-      $0.isConnected && $0.progress.received >= last && candidates.contains($0.name)
+  /// One of those who could be the primary that is connected, has every entry and lacks no database.
+  func wholeSuccessor(_ candidates: Set<String>) -> String? {
+    let last = store.log.last.index
+    return server?.peers().first { peer in
+      let progress = peer.progress
+      // One that has not spoken yet has applied nothing.
+      return peer.isConnected && candidates.contains(peer.name) && progress.received >= last
+        && progress.applied > .zero && progress.repairing == 0
     }?.name
   }
 

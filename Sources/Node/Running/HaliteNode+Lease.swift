@@ -51,7 +51,9 @@ extension HaliteNode {
   /// Becomes the primary, once all that the log holds is committed and applied.
   private func takeOver(_ term: LeaseTerm) async {
     guard case .replica(_, let engine) = roles.current else { return }
-    guard engine.isWhole else { return await lendLog(term, engine) }
+    if !engine.isWhole {
+      guard await lendLog(term, engine) else { return }
+    }
     guard await open(term, engine) else { return }
     let deadline = ContinuousClock.now + Self.patience
     while !engine.isCurrent {
@@ -99,6 +101,11 @@ extension HaliteNode {
       roles.set(.opening(Term(term.rawValue), engine))
       store.log.confirm(through: first) { _ in }
       while store.log.committed < first {
+        // Those that this would need may have to begin anew, which they must not with what this node lacks.
+        guard engine.isWhole else {
+          try? await lease.demote(to: nil)
+          return false
+        }
         guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return false }
       }
       return true
@@ -114,11 +121,13 @@ extension HaliteNode {
 
   /// Is a replica from now on; clients go on with the databases that they have open.
   private func giveUp() async {
-    if case .opening(_, let engine) = roles.current, store.role != .primary {
+    switch roles.current {
+    case .opening(_, let engine) where store.role != .primary, .lending(_, let engine):
       store.abandonTerm()
       roles.set(.replica(nil, engine))
       await server?.closeReplicas()
       return
+    default: break
     }
     guard roles.term != nil else { return }
     store.stepDown()

@@ -15,7 +15,8 @@ extension HaliteNode {
   /// Leases for which a node waits for such another one; then anyone may try.
   private static let lendingLeases = 2
 
-  func lendLog(_ term: LeaseTerm, _ engine: ReplicaEngine) async {
+  /// - Returns: whether this node lacks nothing any more and may begin the term itself.
+  func lendLog(_ term: LeaseTerm, _ engine: ReplicaEngine) async -> Bool {
     logger.error(
       "this node lacks databases; it gives its log to the others until one of them can be the primary",
       metadata: [
@@ -23,13 +24,28 @@ extension HaliteNode {
       ]
     )
     guard case .quorum(let quorum) = configuration.lease.kind, let voter = lease as? QuorumLease
-    else { return }
+    else { return false }
+    guard await note(term) else { return false }
+    store.lendLog()
+    roles.set(.lending(Term(term.rawValue), engine))
+    let deadline = ContinuousClock.now + quorum.ttl * Self.lendingLeases
+    while holds(term), !engine.isWhole {
+      let successor = wholeSuccessor(voter.successors)
+      if successor != nil || ContinuousClock.now >= deadline {
+        try? await lease.demote(to: successor)
+      }
+      guard (try? await Task.sleep(for: Self.lending)) != nil else { return false }
+    }
+    return holds(term)
+  }
+
+  /// Notes a term in which replicas follow this node; gives the lease up where that cannot be.
+  private func note(_ term: LeaseTerm) async -> Bool {
     do {
-      try await pool.runIfActive { [self] in
-        try cluster.adopt(
-          cluster: cluster.cluster ?? NodeIdentity.newCluster(),
-          term: Term(term.rawValue)
-        )
+      return try await pool.runIfActive { [self] in
+        guard let identity = cluster.cluster else { return false }
+        try cluster.adopt(cluster: identity, term: Term(term.rawValue))
+        return true
       }
     } catch {
       logger.error(
@@ -37,28 +53,7 @@ extension HaliteNode {
         metadata: ["term": "\(term)", "error": "\(error)"]
       )
       try? await lease.demote(to: nil)
-      return
+      return false
     }
-    store.lendLog()
-    roles.set(.opening(Term(term.rawValue), engine))
-    let deadline = ContinuousClock.now + quorum.ttl * Self.lendingLeases
-    while holds(term) {
-      let successor = wholeSuccessor(voter.successors)
-      if successor != nil || ContinuousClock.now >= deadline {
-        try? await lease.demote(to: successor)
-      }
-      guard (try? await Task.sleep(for: Self.lending)) != nil else { return }
-    }
-  }
-
-  /// One of those who could be the primary that has all entries and lacks no database.
-  private func wholeSuccessor(_ candidates: Set<String>) -> String? {
-    let last = store.log.last.index
-    return server?.peers().first { peer in
-      let progress = peer.progress
-      // One that has not spoken yet has applied nothing.
-      return peer.isConnected && candidates.contains(peer.name) && progress.received >= last
-        && progress.applied > .zero && progress.repairing == 0
-    }?.name
   }
 }

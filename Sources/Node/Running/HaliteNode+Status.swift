@@ -15,6 +15,8 @@ extension HaliteNode: NodeControlling {
     switch roles.current {
     case .changing: return .notReady("the primary is changing")
     case .opening: return .notReady("this node is about to be the primary")
+    case .lending(_, let engine):
+      return .notReady("\(engine.databasesToRepair().count) databases are to be fetched")
     case .alone, .primary, .replica: break
     }
     guard case .replica(let client, _) = roles.current else { return .ready }
@@ -88,7 +90,11 @@ extension HaliteNode: NodeControlling {
     var lag: Int64? = 0
     var nodeRole = NodeStatus.Role.primary
     if !roles.isPrimary { nodeRole = .replica }
-    if case .opening(_, let engine) = roles.current { applied = engine.progress().applied.rawValue }
+    switch roles.current {
+    case .opening(_, let engine), .lending(_, let engine):
+      applied = engine.progress().applied.rawValue
+    default: break
+    }
     if case .replica(let client, let engine) = roles.current {
       nodeRole = standing?.role == .candidate ? .candidate : .replica
       applied = engine.progress().applied.rawValue
@@ -121,7 +127,7 @@ extension HaliteNode: NodeControlling {
     case .replica(let client, _):
       guard let status = client?.status, status.isConnected else { return nil }
       return status.primaryName.map { NodeStatus.Primary(name: $0) }
-    case .changing, .opening: return nil
+    case .changing, .opening, .lending: return nil
     }
   }
 
@@ -151,7 +157,7 @@ extension HaliteNode: NodeControlling {
   private func peers() -> [NodeStatus.Peer] {
     switch roles.current {
     case .alone, .changing: return []
-    case .primary, .opening:
+    case .primary, .opening, .lending:
       return (server?.peers() ?? []).map { peer in
         NodeStatus.Peer(
           name: peer.name,
@@ -181,6 +187,11 @@ extension HaliteNode: NodeControlling {
     let engine: ReplicaEngine
     switch roles.current {
     case .replica(_, let following), .opening(_, let following): engine = following
+    case .lending(_, let lacking):
+      let names = lacking.databasesToRepair().joined(separator: ", ")
+      return [
+        "this node was elected and lacks \(names): another one is to have its log and be the primary"
+      ]
     case .alone, .primary, .changing: return commits
     }
     return commits

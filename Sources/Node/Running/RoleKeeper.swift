@@ -15,6 +15,8 @@ final class RoleKeeper: Sendable {
     /// Elected: the others follow this node, and what the log holds is being committed and applied before
     /// clients may write.
     case opening(Term, ReplicaEngine)
+    /// Elected, but it lacks databases: the others may have its log until one of them can be the primary.
+    case lending(Term, ReplicaEngine)
   }
 
   private let state: Mutex<Role>
@@ -27,7 +29,7 @@ final class RoleKeeper: Sendable {
   /// The term in which this node is the primary, or is about to be; nil when it is not.
   var term: Term? {
     switch current {
-    case .primary(let term), .opening(let term, _): term
+    case .primary(let term), .opening(let term, _), .lending(let term, _): term
     case .alone, .replica, .changing: nil
     }
   }
@@ -36,7 +38,7 @@ final class RoleKeeper: Sendable {
   var isPrimary: Bool {
     switch current {
     case .alone, .primary: true
-    case .replica, .changing, .opening: false
+    case .replica, .changing, .opening, .lending: false
     }
   }
 

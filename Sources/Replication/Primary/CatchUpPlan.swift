@@ -24,6 +24,15 @@ package enum CatchUpPlan: Hashable, Sendable {
     }
   }
 
+  /// Whether a replica would lose by it what a primary that lacks databases cannot make good.
+  func hurts(_ replica: LogSummary, followerOf primary: LogSummary) -> Bool {
+    switch self {
+    case .stream: false
+    case .truncate: replica.last > primary.last
+    case .reset: true
+    }
+  }
+
   /// - Parameter base: where a log that begins anew begins; the primary's last entry if none is given.
   package init(
     primary: LogSummary,

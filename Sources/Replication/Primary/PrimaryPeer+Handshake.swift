@@ -37,7 +37,8 @@ extension PrimaryPeer {
   /// - Parameters:
   ///   - base: where a log that begins anew begins; the end of this node's if none is given.
   ///   - isWhole: whether this node has all databases. One that lacks some gives its log to others, so that one of
-  ///     them can take its place; nobody cuts his own log for it, or begins anew with what it has.
+  ///     them can take its place; nobody begins anew with what it has, or cuts a log for it with which he could
+  ///     be elected himself.
   package mutating func summarized(
     log: LogSummary,
     databases: [DatabaseSummary],
@@ -59,7 +60,7 @@ extension PrimaryPeer {
       wantsReset: hello.wantsReset,
       base: base ?? log.last
     )
-    if !isWhole, plan != .stream(after: hello.log.last.index) {
+    if !isWhole, plan.hurts(hello.log, followerOf: log) {
       return refuse(
         .notPrimary,
         "This node lacks databases itself and waits for another to be the primary."

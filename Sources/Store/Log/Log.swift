@@ -67,11 +67,11 @@ package final class Log: Sendable {
     }
   }
 
-  /// The first entry of the term of the last one, as far as it is remembered; or else the last one.
+  /// The first entry of the term of the last one; zero where it is not remembered.
   package var startOfLastTerm: LogIndex {
     state.withLock { state in
       guard let start = state.terms.last, start.term == state.last.term else {
-        return state.last.index
+        return .zero
       }
       return start.first
     }
