@@ -182,7 +182,7 @@ struct FailoverTests {
         #expect(new !== old)
         let wanting = try #require(nodes.first { $0 !== new && $0 !== old })
         let taken = try await wanting.halite("promote")
-        #expect(taken.isSuccess, "\(taken.output)")
+        #expect(taken.isSuccess, "\(taken.output) \(nodes.map(\.report).joined(separator: "\n"))")
         #expect(try await primary(nodes) === wanting)
       }
       _ = FileManager.default.createFile(atPath: stop, contents: nil)

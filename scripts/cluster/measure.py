@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -195,6 +196,46 @@ class Measurement:
             time.sleep(0.002)
         raise Problem("nobody takes writes")
 
+    def hand_overs(self):
+        """The longest time without a write acknowledged anywhere at each `halite demote`, and writes that failed."""
+        self.make("hand.db")
+        done, failed, over = [], [], threading.Event()
+        writers = [threading.Thread(target=self.keep_writing, args=(node, done, failed, over)) for node in self.nodes]
+        for writer in writers:
+            writer.start()
+        gaps = []
+        try:
+            for _ in range(FAILOVERS):
+                time.sleep(1)
+                first, began = len(done), time.monotonic()
+                made = command([self.halite, "demote", "--config", self.primary().configuration])
+                if made.returncode:
+                    raise Problem(f"demote: {made.stderr}")
+                self.primary()
+                ended = time.monotonic()
+                time.sleep(1)
+                times = sorted(done[max(first - 1, 0):])
+                # Not what happens later, such as a checkpoint.
+                gaps.append(max(b - a for a, b in zip(times, times[1:]) if b >= began and a <= ended))
+        finally:
+            over.set()
+            for writer in writers:
+                writer.join()
+        return gaps, failed
+
+    def keep_writing(self, node, done, failed, over):
+        """One connection, which inserts where that is possible. Where it is not, busy and read-only are no failures."""
+        connection = sqlite3.connect(f"{node.mount}/hand.db", timeout=0, isolation_level=None)
+        while not over.is_set():
+            try:
+                connection.execute("INSERT INTO t(x) VALUES (1)")
+                done.append(time.monotonic())
+            except sqlite3.Error as error:
+                if not any(word in str(error) for word in ("locked", "readonly", "no such table")):
+                    failed.append(f"{node.name}: {error}")
+            time.sleep(0.002)
+        connection.close()
+
     def idle(self, seconds=20):
         time.sleep(5)
         before = [self.used(node) for node in self.nodes]
@@ -217,7 +258,7 @@ class Measurement:
             node.remove()
         self.nodes = []
         for name in os.listdir(self.root):
-            if name.startswith("node"):
+            if name.startswith("node") or name == "certs":
                 shutil.rmtree(os.path.join(self.root, name), ignore_errors=True)
 
 
@@ -238,6 +279,9 @@ def main():
                 measurement.start(ttl)
                 times = measurement.failovers()
                 measurement.say(f"kill -9 to the first write elsewhere, ttl {ttl}", times, 1, "s")
+                gaps, failed = measurement.hand_overs()
+                measurement.say(f"longest time without a write at a hand-over, ttl {ttl}", gaps, 1e3, "ms")
+                print(f"  writes that failed: {len(failed)} {failed[:3]}", flush=True)
                 measurement.stop()
     finally:
         measurement.stop()

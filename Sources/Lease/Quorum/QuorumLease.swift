@@ -39,7 +39,7 @@ package final class QuorumLease: Lease {
   }
 
   /// Looks at the clock in the time of a lease.
-  static let ticksPerTTL = 40
+  static let ticksPerTTL = 20
 
   struct State {
     var election: Election

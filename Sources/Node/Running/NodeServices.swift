@@ -69,20 +69,23 @@ struct MaintenanceService: Service {
     var last = ReplicationMetrics.Counts()
     while true {
       try await Task.sleep(for: Self.interval)
-      await round()
+      let now = node.replicationMetrics.current
+      let hasSent = now.snapshotsSent != last.snapshotsSent
+      await round(hasSent || now.snapshotsReceived != last.snapshotsReceived)
       last = report(since: last)
     }
   }
 
-  private func round() async {
+  /// - Parameter hasMoved: whether a database was sent or received since the last round.
+  private func round(_ hasMoved: Bool) async {
     let store = node.store
     let hadTrouble = store.trouble != nil
     do {
       try await node.pool.runIfActive {
         // On a full disk the second may make the room that the first finds missing.
         let mended = Result { try store.mend() }
-        try store.maintain()
-        if store.releaseLarge() { NativeMemory.release() }
+        let hasPacked = try store.maintain()
+        if store.releaseLarge() || hasPacked || hasMoved { NativeMemory.release() }
         try mended.get()
       }
     } catch {

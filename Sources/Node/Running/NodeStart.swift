@@ -17,6 +17,9 @@ struct NodeParts: Sendable {
 
   var name: String { configuration.lease.hostname }
 
+  /// Before the second attempt to reach a primary that was elected.
+  private static let electedBackoff = Duration.milliseconds(8)
+
   /// A client that follows the primary at an address.
   ///
   /// - Parameter node: its name, where that is known.
@@ -32,13 +35,16 @@ struct NodeParts: Sendable {
           + "`halite cert`"
       )
     }
+    var configuration = ReplicationClient.Configuration(
+      primary: NetworkAddress(primary),
+      expectedName: node,
+      security: security,
+      nodeName: name
+    )
+    // One that has just been elected accepts replicas a moment later, and cannot take writes without them.
+    if node != nil { configuration.backoff.shortest = Self.electedBackoff }
     return ReplicationClient(
-      configuration: .init(
-        primary: NetworkAddress(primary),
-        expectedName: node,
-        security: security,
-        nodeName: name
-      ),
+      configuration: configuration,
       sink: engine,
       record: cluster,
       metrics: metrics,

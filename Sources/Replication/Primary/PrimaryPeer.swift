@@ -143,6 +143,9 @@ package struct PrimaryPeer: Sendable {
     return false
   }
 
+  /// Whether the replica has acknowledged all that was sent.
+  package var hasEverything: Bool { isStreaming && log.inFlight == 0 }
+
   // MARK: Inputs
 
   /// Bytes arrived, whether or not they complete a frame.

@@ -31,6 +31,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   private var voter: PeerConnection?
   var snapshot: (id: UInt32, source: any SnapshotSource)?
   private var ticks: RepeatedTask?
+  /// What the registry was told last.
+  private var published: ReplicaProgress?
   private var appends: SubscriptionToken?
   private var packer = LogPacker()
   private var isPumping = false
@@ -232,6 +234,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     isPumping = false
     writer.flush(context)
     if !isAdmitted, !isClosing, peer?.isStreaming == true { admit() }
+    // A hand-over waits for it.
+    if let peer, peer.hasEverything, peer.progress != published { publish() }
   }
 
   private func perform(
@@ -338,6 +342,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   private func publish() {
     guard isAdmitted, let peer, let name = peer.name else { return }
     let now = now
+    published = peer.progress
     server.registry.update(name, connection: ObjectIdentifier(self), now: now) { status in
       status.progress = peer.progress
       status.lag = peer.lag(at: now)

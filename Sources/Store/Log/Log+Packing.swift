@@ -8,11 +8,16 @@ import Synchronization
 extension Log {
   /// Packs the segments that are full and have not been packed yet. Blocks.
   ///
+  /// - Returns: whether there were any.
   /// - Throws: when the disk refuses. The segment is then as it was.
-  package func packClosed() throws(StoreError) {
+  @discardableResult
+  package func packClosed() throws(StoreError) -> Bool {
+    var hasPacked = false
     while let segment = state.withLock({ $0.segments.dropLast().first { !$0.isPacked } }) {
       try pack(segment)
+      hasPacked = true
     }
+    return hasPacked
   }
 
   private func pack(_ segment: Segment) throws(StoreError) {

@@ -51,6 +51,8 @@ extension Database {
       mainLocks.unlock(owner: .daemon, range: MainLock.pending)
     }
     if try isSharedInWALMode() { return try takeOverShared() }
+    // Its first user has locked it and is about to make the index, which the daemon then has to fill.
+    if try saysWAL() { return .later }
     // Readers of a database with a rollback journal; each transaction takes the locks it needs.
     guard !mainLocks.isLocked(LockRange(0, .max), .write) else { return .later }
     return try agrees() ? .done : .differs
@@ -59,7 +61,12 @@ extension Database {
   /// Whether those who have it open use a write-ahead log.
   func isSharedInWALMode() throws(StoreError) -> Bool {
     guard try context.disk.information(path("-shm")) != nil else { return false }
-    return try state.withLock { state throws(StoreError) in
+    return try saysWAL()
+  }
+
+  /// Whether the main file says that there is a write-ahead log.
+  private func saysWAL() throws(StoreError) -> Bool {
+    try state.withLock { state throws(StoreError) in
       try DatabaseHeader.read(try mainFile(&state))?.readVersion == 2
     }
   }

@@ -10,7 +10,9 @@ extension Store {
   /// Blocks; to be called every few seconds on a thread of its own.
   ///
   /// - Parameter everything: also flush databases that have changed little.
-  package func maintain(everything: Bool = false) throws(StoreError) {
+  /// - Returns: whether much memory was needed, as for packing a segment of the log, which is free again.
+  @discardableResult
+  package func maintain(everything: Bool = false) throws(StoreError) -> Bool {
     for database in allDatabases {
       switch role {
       case .primary:
@@ -25,7 +27,8 @@ extension Store {
     let redo = try saveRedoStart()
     try trim(redo)
     // That takes room before it gives any.
-    if configuration.compress, !context.health.isFull { try log.packClosed() }
+    guard configuration.compress, !context.health.isFull else { return false }
+    return try log.packClosed()
   }
 
   /// Lets go of what large transactions needed.

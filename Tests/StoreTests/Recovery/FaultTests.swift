@@ -76,7 +76,7 @@ struct FaultTests {
 
   private func live(_ life: inout Life) {
     for n in 1...3 { life.add(n, to: "a.db", bytes: n * 900) }
-    try? life.fixture.store.maintain()
+    _ = try? life.fixture.store.maintain()
     _ = life.run("a.db", "UPDATE t SET a = zeroblob(2000)")
     _ = life.run("a.db", "PRAGMA wal_checkpoint(TRUNCATE)")
     life.add(4, to: "a.db")
@@ -84,11 +84,11 @@ struct FaultTests {
     _ = life.run("gone.db", "INSERT INTO t VALUES (100, zeroblob(3000))")
     life.rename("a.db", "c.db")
     life.drop("gone.db")
-    try? life.fixture.store.maintain(everything: true)
+    _ = try? life.fixture.store.maintain(everything: true)
     life.add(5, to: "c.db", bytes: 5000)
     life.rename("c.db", "a.db")
     life.add(6, to: "a.db")
-    try? life.fixture.store.maintain(everything: true)
+    _ = try? life.fixture.store.maintain(everything: true)
     life.add(7, to: "a.db", bytes: 10)
   }
 

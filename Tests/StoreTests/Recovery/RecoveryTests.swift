@@ -131,7 +131,7 @@ struct RecoveryTests {
           connection?.close()
           connection = nil
         }
-        if n % 3 == 0 { try? fixture.store.maintain() }
+        if n % 3 == 0 { _ = try? fixture.store.maintain() }
       }
       connection?.close()
       let failures = disk.failures

@@ -171,6 +171,34 @@ struct RoleTests {
     }
   }
 
+  /// A client has locked a database that nobody else has open, and has not made the index of its log yet, when its
+  /// node ceases to be the primary.
+  @Test func theFirstUserOfALogMeetsTheChange() throws {
+    let cluster = try Cluster()
+    let maker = try cluster.nodes[0].connect("a.db")
+    try maker.run("PRAGMA journal_mode=wal; CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+    maker.close()
+    try cluster.follow()
+    let old = cluster.here
+    let database = try #require(old.store.database("a.db"))
+    let shared = LockRequest(owner: .kernel(99), kind: .read, range: MainLock.shared)
+    database.mainLocks.set(shared, wait: false) { #expect($0 == .granted) }
+    try cluster.change()
+    let writer = try cluster.connectThere("a.db", onPrimary: true)
+    try writer.run("INSERT INTO t VALUES (2)")
+    try cluster.ship()
+    let engine = try #require(cluster.engines[1 - cluster.primary])
+    #expect(!eventually(0.5) { engine.isCurrent })
+    #expect(engine.enteringDatabases() == ["a.db"])
+    // What SQLite leaves of an index that it is about to recover.
+    _ = FileManager.default.createFile(
+      atPath: old.path("a.db") + "-shm",
+      contents: Data([0, 0, 0])
+    )
+    try cluster.follow()
+    #expect(old.position("a.db") == cluster.here.position("a.db"))
+  }
+
   /// A client is in the midst of a transaction when its node ceases to be the primary.
   @Test(arguments: modes)
   func transactionsUnderWayAreRolledBack(mode: String) throws {
