@@ -7,9 +7,11 @@
 /// event the invariants of `Simulation+Checks` are looked at. In the end all faults are mended and a
 /// leader must be there soon.
 ///
-/// The log is the least that makes the rules of the election matter: entries go from the primary to
-/// the others and are committed once a majority has them on stable storage (Ongaro's dissertation,
-/// sections 3.5 and 3.6).
+/// In half of the worlds the log is the least that makes the rules of the election matter: entries go
+/// from the primary to the others and are committed once a majority has them on stable storage
+/// (Ongaro's dissertation, sections 3.5 and 3.6). In the others (`isWhole`) the machines of replication
+/// carry entries and pages of several databases, `CommitIndex` counts, and the store is simulated: it
+/// applies what is committed, forgets old entries, has pages damaged, and fetches what it lacks.
 struct Simulation {
   /// Of a lease, in microseconds.
   static let ttl = 1_000_000
