@@ -58,7 +58,7 @@ extension Simulation {
   mutating func acknowledged(_ node: Int, by name: String, through index: LogIndex) {
     let log = nodes[node].log
     let known = min(index, LogIndex(UInt64(log.entries.count)))
-    nodes[node].store.commits.match(name, known, durable: LogIndex(UInt64(log.durable)))
+    nodes[node].store.commits.match(name, known) { LogIndex(UInt64(log.durable)) }
     learnCommits(node)
   }
 

@@ -86,13 +86,16 @@ final class CommitIndex: Sendable {
   }
 
   /// Another voter has everything up to this entry on stable storage.
-  func match(_ voter: String, _ index: LogIndex, durable: LogIndex) {
+  ///
+  /// - Parameter durable: the last that this node has; asked for once the voter's is noted. A sync that ends meanwhile
+  ///   either finds that, or is found here: else nobody would count them together.
+  func match(_ voter: String, _ index: LogIndex, durable: () -> LogIndex) {
     let isNews = state.withLock { state -> Bool in
       guard let known = state.majority?.matches[voter], known != index else { return false }
       state.majority?.matches[voter] = index
       return true
     }
-    if isNews { count(durable: durable) }
+    if isNews { count(durable: durable()) }
   }
 
   /// Looks what a majority has by now.

@@ -27,7 +27,7 @@ extension Log {
 
   /// Another voter has everything up to this entry on stable storage, as it said in the present term.
   package func acknowledged(by voter: String, through index: LogIndex) {
-    commits.match(voter, min(index, last.index), durable: durable)
+    commits.match(voter, min(index, last.index)) { durable }
   }
 
   /// The last entry that is known to be committed and still held, or else the last one.

@@ -34,7 +34,7 @@ struct CommitIndexTests {
     let waits = Wait(index, for: 10)
     for have in 1...count {
       // This node itself is the last of those needed, or one of the others is.
-      if have < count { index.match(names[have], LogIndex(10), durable: .zero) }
+      if have < count { index.match(names[have], LogIndex(10)) { .zero } }
       let isCommitted = have >= needed && have < count
       #expect((index.index == LogIndex(10)) == isCommitted || have == count)
     }
@@ -43,20 +43,33 @@ struct CommitIndexTests {
     #expect(waits.text == "committed")
   }
 
+  /// The own sync ends while another voter's word is taken in: one of the two finds the other.
+  @Test func aSyncThatEndsMeanwhileCounts() {
+    let (index, names) = Self.voters(3)
+    index.begin(at: LogIndex(1))
+    let waits = Wait(index, for: 5)
+    index.match(names[1], LogIndex(5)) {
+      index.count(durable: LogIndex(5))
+      return LogIndex(4)
+    }
+    #expect(index.index == LogIndex(5))
+    #expect(waits.text == "committed")
+  }
+
   /// What earlier terms have left is not committed by who has it, but with an entry of this term.
   @Test func entriesOfEarlierTermsAreNotCounted() {
     let (index, names) = Self.voters(3)
     index.begin(at: LogIndex(8))
-    index.match(names[1], LogIndex(7), durable: LogIndex(8))
+    index.match(names[1], LogIndex(7)) { LogIndex(8) }
     #expect(index.index == .zero)
-    index.match(names[2], LogIndex(8), durable: LogIndex(8))
+    index.match(names[2], LogIndex(8)) { LogIndex(8) }
     #expect(index.index == LogIndex(8))
   }
 
   @Test func aNewTermForgetsWhatWasAcknowledgedInTheOld() {
     let (index, names) = Self.voters(3)
     index.begin(at: LogIndex(1))
-    index.match(names[1], LogIndex(20), durable: LogIndex(5))
+    index.match(names[1], LogIndex(20)) { LogIndex(5) }
     #expect(index.index == LogIndex(5))
     index.begin(at: LogIndex(6))
     index.count(durable: LogIndex(6))
@@ -78,7 +91,7 @@ struct CommitIndexTests {
   @Test func aStrangerDoesNotCount() {
     let (index, _) = Self.voters(3)
     index.begin(at: LogIndex(1))
-    index.match("observer", LogIndex(9), durable: LogIndex(9))
+    index.match("observer", LogIndex(9)) { LogIndex(9) }
     #expect(index.index == .zero)
   }
 }
