@@ -71,7 +71,7 @@ cluster-test: packages ## Three voters in networks of their own, with faults: ma
 crash-test: built-for-tests ## Crash disks, daemons and applications for hours.
 	HALITE_CRASH_SEEDS=$(or $(SEEDS),10) HALITE_KILLS=$(KILLS) scripts/test.sh 8h --filter 'Crash|FaultTests'
 
-simulate: built-for-tests ## Elections in simulated worlds: make simulate SEEDS=100000.
+simulate: built-for-tests ## Elections, logs and databases in simulated worlds: make simulate SEEDS=100000.
 	HALITE_SIMULATE_SEEDS=$(or $(SEEDS),20000) scripts/test.sh 8h --filter SimulationTests
 
 bench-cluster: packages ## Measure three voters: commits, failover, catching up, idling.

@@ -3,7 +3,7 @@ import Replication
 import Store
 
 // Connections between replicas and primaries: the machines of both ends, and what carries their frames. The work
-// on the store that they ask for is in `Simulation+Store`.
+// on the store that they ask for is in `Simulation+Primary` and `Simulation+Replica`.
 
 extension Simulation {
   static let cluster = ClusterID(rawValue: "simulated")

@@ -44,6 +44,10 @@ class Client(Application):
         name, number = rest.split()
         self.numbers[name].add(int(number))
 
+    def total(self):
+        """How many of its numbers it was told are committed."""
+        return sum(map(len, self.numbers.values()))
+
 
 class Cluster:
     def __init__(self, halite, sync, seed):
@@ -154,11 +158,11 @@ class Cluster:
 
     def successor(self, old):
         """Waits until another node takes writes; how long that took is noted."""
-        before = {w: sum(map(len, w.numbers.values())) for w in self.writers}
+        before = {w: w.total() for w in self.writers}
         began = time.monotonic()
         others = [w for w in self.writers if w.words[3] != old.mount]
         self.wait_for(
-            lambda: any(sum(map(len, w.numbers.values())) > before[w] for w in others),
+            lambda: any(w.total() > before[w] for w in others),
             f"another node than {old.name} to take writes",
             15,
         )
@@ -221,9 +225,9 @@ class Cluster:
             for chain in ("INPUT", "OUTPUT"):
                 self.network.filter(chain, node.number, [primary.number])
             time.sleep(TTL * 3)
-            before = sum(map(len, writer.numbers.values()))
+            before = writer.total()
             self.wait_for(
-                lambda: sum(map(len, writer.numbers.values())) > before,
+                lambda: writer.total() > before,
                 f"{primary.name} to take writes though {node.name} does not reach it",
                 15,
             )

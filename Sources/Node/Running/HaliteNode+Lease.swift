@@ -59,15 +59,14 @@ extension HaliteNode {
     while !engine.isCurrent {
       guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return }
       guard ContinuousClock.now < deadline else {
-        logger.error(
+        return await giveAway(
+          term,
           "this node cannot be the primary, since it waits for databases",
-          metadata: [
-            "term": "\(term)", "waiting": "\(waiting().joined(separator: "; "))",
+          [
+            "waiting": "\(waiting().joined(separator: "; "))",
             "to repair": "\(engine.databasesToRepair().joined(separator: ", "))",
           ]
         )
-        try? await lease.demote(to: nil)
-        return
       }
     }
     guard holds(term) else { return }
@@ -79,12 +78,18 @@ extension HaliteNode {
       logger.notice("this node is the primary", metadata: ["term": "\(term)"])
       tellPrimary(lease.state)
     } catch {
-      logger.error(
+      await giveAway(
+        term,
         "this node cannot be the primary, another one is to be",
-        metadata: ["term": "\(term)", "error": "\(error)"]
+        ["error": "\(error)"]
       )
-      try? await lease.demote(to: nil)
     }
+  }
+
+  /// Says why this node does not use its lease, and gives it up for another one.
+  func giveAway(_ term: LeaseTerm, _ reason: Logger.Message, _ details: Logger.Metadata) async {
+    logger.error(reason, metadata: details.merging(["term": "\(term)"]) { old, _ in old })
+    try? await lease.demote(to: nil)
   }
 
   /// Begins a term: the others can follow this node, whose clients cannot write yet. With entries of its own term
@@ -110,11 +115,11 @@ extension HaliteNode {
       }
       return true
     } catch {
-      logger.error(
+      await giveAway(
+        term,
         "this node cannot begin a term, another one is to",
-        metadata: ["term": "\(term)", "error": "\(error)"]
+        ["error": "\(error)"]
       )
-      try? await lease.demote(to: nil)
       return false
     }
   }

@@ -42,17 +42,19 @@ extension HaliteNode {
   /// Notes a term in which replicas follow this node; gives the lease up where that cannot be.
   private func note(_ term: LeaseTerm) async -> Bool {
     do {
-      return try await pool.runIfActive { [self] in
-        guard let identity = cluster.cluster else { return false }
+      try await pool.runIfActive { [self] in
+        guard let identity = cluster.cluster else {
+          throw StoreError(.invalid, "this node belongs to no cluster yet and has nothing to lend")
+        }
         try cluster.adopt(cluster: identity, term: Term(term.rawValue))
-        return true
       }
+      return true
     } catch {
-      logger.error(
+      await giveAway(
+        term,
         "this node cannot note a term, another one is to be the primary",
-        metadata: ["term": "\(term)", "error": "\(error)"]
+        ["error": "\(error)"]
       )
-      try? await lease.demote(to: nil)
       return false
     }
   }
