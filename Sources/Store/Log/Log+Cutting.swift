@@ -30,8 +30,13 @@ extension Log {
   /// `before`, after which it is gone.
   ///
   /// The caller must have nothing in flight that appends.
+  ///
+  /// - Parameter term: that of the primary whose log this is to become; nil where only one node can be the
+  ///   primary.
+  /// - Throws: `.readOnly`, with nothing cut, when a later term is known here.
   package func cut(
     after index: LogIndex,
+    under term: Term? = nil,
     keep: (LogBatch) throws(StoreError) -> Void,
     before: () throws(StoreError) -> Void
   ) throws(StoreError) {
@@ -59,6 +64,8 @@ extension Log {
         // The entry lies elsewhere in a segment that has been packed meanwhile.
         guard state.replaced == replaced else { return .success(false) }
         do throws(StoreError) {
+          // A vote may have been asked for since: it counts what the log has now.
+          if let term { try enter(term, &state) }
           try cutLocked(&state, after: index, at: offset)
           return .success(true)
         } catch {
@@ -102,8 +109,11 @@ extension Log {
   }
 
   /// Empties the log; the next entry is the one after `base`.
-  package func reset(to base: EntryID) throws(StoreError) {
-    let gone = state.withLock { state -> [Segment] in
+  ///
+  /// - Parameter term: as for `cut`.
+  package func reset(to base: EntryID, under term: Term? = nil) throws(StoreError) {
+    let gone = try state.withLock { state throws(StoreError) -> [Segment] in
+      if let term { try enter(term, &state) }
       let gone = state.segments
       state.segments = []
       state.terms = [TermStart(term: base.term, first: base.index)]

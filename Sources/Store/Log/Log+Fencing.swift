@@ -16,6 +16,18 @@ extension Log {
     }
   }
 
+  /// Follows the primary of a term: takes nothing any more of a lower one.
+  ///
+  /// - Throws: `.readOnly` when a later term is known.
+  package func enter(_ term: Term) throws(StoreError) {
+    try state.withLock { state throws(StoreError) in try enter(term, &state) }
+  }
+
+  func enter(_ term: Term, _ state: inout State) throws(StoreError) {
+    guard term >= state.minTerm else { throw outOfOffice() }
+    state.minTerm = term
+  }
+
   /// This node appends nothing of its own until it begins another term.
   package func stopWriting() {
     state.withLock { $0.isWriter = false }

@@ -223,7 +223,7 @@ package final class Log: Sendable {
       let result: Result<[@Sendable () -> Void], StoreError> = state.withLock { state in
         do throws(StoreError) {
           if let failed = state.failed { throw failed }
-          if let term, term < state.minTerm { throw outOfOffice() }
+          if let term { try enter(term, &state) }
           guard id.index == state.last.index.next, id.term >= state.last.term else {
             throw doesNotFollow(id, state.last)
           }

@@ -287,11 +287,13 @@ package final class ReplicaEngine: ReplicationSink {
   }
 
   package func truncate(after common: LogIndex) throws(StoreError) {
+    let term = state.withLock { $0.term }
+    if let term { try log.enter(term) }
     let last = log.last
     guard common < last.index else { return }
     var touched: Set<String> = []
     let quarantine = try Quarantine(store, "log-\(hexadecimal(common.next.rawValue))")
-    try log.cut(after: common) { (batch) throws(StoreError) in
+    try log.cut(after: common, under: term) { (batch) throws(StoreError) in
       var remaining = batch.bytes[...]
       while let (entry, length) = LogEntry.decode(remaining) {
         if !entry.database.isEmpty { touched.insert(entry.database) }
@@ -321,6 +323,8 @@ package final class ReplicaEngine: ReplicationSink {
   }
 
   package func reset(to base: EntryID, databases: [DatabaseSummary]) throws(StoreError) {
+    let term = state.withLock { $0.term }
+    if let term { try log.enter(term) }
     let theirs = Set(databases.map(\.name))
     let ours = store.allDatabases.filter { $0.published.position.txid > .zero }
     state.withLock { $0.isReset = !theirs.isEmpty || !ours.isEmpty }
@@ -334,7 +338,7 @@ package final class ReplicaEngine: ReplicationSink {
       }
       if !theirs.contains(name) { try repaired(name) }
     }
-    try log.reset(to: base)
+    try log.reset(to: base, under: term)
     tellProgress()
   }
 

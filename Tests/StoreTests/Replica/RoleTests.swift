@@ -316,6 +316,20 @@ struct RoleTests {
     #expect(cluster.there.store.log.last == .zero)
     replica.follow(Term(6))
     try replica.append(batch)
+    // Nor does it let him cut what it may have been elected with.
+    let taken = cluster.there.store.log.last
+    cluster.there.store.log.fence(Term(7))
+    #expect(throws: StoreError.self) { try replica.truncate(after: LogIndex(1)) }
+    #expect(throws: StoreError.self) { try replica.reset(to: taken, databases: []) }
+    #expect(cluster.there.store.log.last == taken)
+    #expect(replica.databasesToRepair().isEmpty)
+    replica.follow(Term(7))
+    try replica.truncate(after: LogIndex(1))
+    #expect(cluster.there.store.log.last.index == LogIndex(1))
+    #expect(replica.databasesToRepair() == ["a.db"])
+    // Who follows a primary takes nothing any more of one before.
+    replica.follow(Term(6))
+    #expect(throws: StoreError.self) { try replica.truncate(after: .zero) }
   }
 
   /// Whoever is about to write while the lease is handed over waits, and goes on where this node stays the primary.
