@@ -47,6 +47,8 @@ import Testing
       case (.peerHello(let a), .peerHello(let b)): #expect(a == b)
       case (.peerWelcome(let a), .peerWelcome(let b)): #expect(a == b)
       case (.peerMessage(let a), .peerMessage(let b)): #expect(a == b)
+      case (.grantRequest(let a), .grantRequest(let b)): #expect(a == b)
+      case (.grantAnswer(let a), .grantAnswer(let b)): #expect(a == b)
       default: Issue.record("\(message.kind) changed its kind")
       }
     }

@@ -107,7 +107,7 @@ import Testing
 
   @Test func whatOnlyAPrimaryMaySayIsAViolation() {
     let allowed: Set<Message.Kind> = [
-      .acknowledgement, .heartbeat, .snapshotRequest, .goodbye, .refusal,
+      .acknowledgement, .heartbeat, .snapshotRequest, .goodbye, .refusal, .grantRequest,
     ]
     for message in Samples.messages where !allowed.contains(message.kind) {
       var primary = streamingPrimary()

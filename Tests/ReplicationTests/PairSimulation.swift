@@ -23,6 +23,9 @@ struct PairSimulation {
   var wantsReading = true
   var sentKinds: [Message.Kind] = []
   var repliedKinds: [Message.Kind] = []
+  /// What came to who gives grants, and what came back to who asked.
+  var grantRequests: [GrantRequest] = []
+  var grantAnswers: [GrantAnswer] = []
   /// Names of databases whose snapshot failed.
   var failures: [String] = []
 
@@ -37,6 +40,7 @@ struct PairSimulation {
     cluster: ClusterID? = Samples.cluster,
     replicaTerm: Term = .zero,
     wantsReset: Bool = false,
+    features: Features = .supported,
     limits: PrimaryPeer.Limits = PrimaryPeer.Limits(),
     replicaLimits: ReplicaSession.Limits = ReplicaSession.Limits()
   ) {
@@ -47,7 +51,8 @@ struct PairSimulation {
       local: PrimaryPeer.Local(
         name: "primary",
         cluster: Samples.cluster,
-        term: source.state.withLock { $0.term }
+        term: source.state.withLock { $0.term },
+        features: features
       ),
       certifiedNames: certified,
       timing: Self.timing,
@@ -163,6 +168,7 @@ struct PairSimulation {
       }
     case .dropSnapshot(let id): if snapshot?.id == id { snapshot = nil }
     case .acknowledged(let name, let index): source.acknowledged(by: name, through: index)
+    case .grant(let request): grantRequests.append(request)
     case .noteReplica(let name, let needs): source.noteReplica(name, needs: needs)
     case .higherTerm: break
     case .close(let error): primaryEnd = error
@@ -197,6 +203,7 @@ struct PairSimulation {
       }
     case .setReading(let isReading): wantsReading = isReading
     case .repairFailed(let database, _): failures.append(database)
+    case .grantAnswered(let answer): grantAnswers.append(answer)
     case .close(let error): replicaEnd = error
     }
   }

@@ -17,7 +17,7 @@ struct SeededGenerator: RandomNumberGenerator {
   }
 }
 
-/// One message of each kind.
+/// Messages of each kind.
 enum Samples {
   static let cluster = clusterID("c-1")
 
@@ -29,7 +29,31 @@ enum Samples {
     ]
   )
 
-  static let messages: [Message] = [
+  static let messages: [Message] =
+    others + grantRequests.map(Message.grantRequest) + grantAnswers.map(Message.grantAnswer)
+
+  /// One of each case.
+  static let grantRequests: [GrantRequest] = [
+    .ask(GrantID(7), database: "dir/app.db"),
+    .giveBack(GrantID(7)),
+    .append(GrantID(.max), .transaction, payload: Array("a transaction".utf8)),
+    .append(GrantID(8), .stage, payload: Array("a part".utf8)),
+    .append(GrantID(8), .stagedTransaction, payload: [0]),
+    .readIndex(GrantID(9)),
+  ]
+
+  /// One of each case.
+  static let grantAnswers: [GrantAnswer] = [
+    .given(GrantID(7), through: LogIndex(92)),
+    .recalled(GrantID(7)),
+    .ended(GrantID(.max), reason: "another node writes"),
+    .appended(GrantID(8), LogIndex(93)),
+    .refused(GrantID(8), reason: ""),
+    .readIndex(GrantID(9), .zero),
+    .readIndex(GrantID(10), LogIndex(94)),
+  ]
+
+  private static let others: [Message] = [
     .hello(
       Hello(
         cluster: ClusterID(rawValue: "c-1"),

@@ -40,7 +40,8 @@ extension Simulation {
       connections[at].peer.pages(snapshot, readSnapshot(node, at, snapshot, maxBytes))
     case .endSnapshot(let snapshot):
       connections[at].peer.ended(snapshot, endSnapshot(node, at, snapshot))
-    case .send, .recent, .dropSnapshot, .acknowledged, .noteReplica, .higherTerm, .close: break
+    case .send, .recent, .dropSnapshot, .acknowledged, .grant, .noteReplica, .higherTerm, .close:
+      break
     }
   }
 

@@ -26,7 +26,7 @@ extension Simulation {
       // It may have closed meanwhile what it wants to hear of this.
       guard let at = place(id) else { return }
       connections[at].session.finished(result, at: nodes[node].now(time))
-    case .send, .setReading, .repairFailed, .close: break
+    case .send, .setReading, .repairFailed, .grantAnswered, .close: break
     }
   }
 
@@ -111,7 +111,10 @@ extension Simulation {
       note("n\(node) has to fetch database \(number)")
     }
     nodes[node].log.truncate(to: common)
-    nodes[node].store.commits.cut(to: LogIndex(UInt64(common)))
+    nodes[node].store.commits.cut(
+      to: LogIndex(UInt64(common)),
+      StoreError(.stopped, "cut")
+    )
   }
 
   /// The log begins anew behind an entry that is committed; all databases are to be fetched.
@@ -128,7 +131,7 @@ extension Simulation {
     nodes[node].log.durable = index
     nodes[node].log.version += 1
     nodes[node].applied = index
-    nodes[node].store.commits.reset(to: base.index)
+    nodes[node].store.commits.reset(to: base.index, StoreError(.stopped, "reset"))
     nodes[node].store.storedCommit = index
     nodes[node].store.staging = [:]
     nodes[node].store.isReset = true

@@ -157,7 +157,7 @@ extension Simulation {
     case .send(let message):
       send(Frame(term: connections[at].peer.term, message: message), to: .replica, id)
     case .acknowledged(let name, let index): acknowledged(node, by: name, through: index)
-    case .noteReplica, .higherTerm: break
+    case .grant, .noteReplica, .higherTerm: break
     case .dropSnapshot: connections[at].snapshot = nil
     case .close:
       hangUp(id, .primary)
@@ -174,7 +174,7 @@ extension Simulation {
     case .send(let message):
       send(Frame(term: connections[at].session.term, message: message), to: .primary, id)
     case .setReading(let isReading): connections[at].wantsReading = isReading
-    case .repairFailed: break
+    case .repairFailed, .grantAnswered: break
     case .close:
       hangUp(id, .replica)
     case .summarize, .observe, .readChecksums:

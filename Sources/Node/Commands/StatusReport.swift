@@ -19,7 +19,7 @@ package enum StatusReport {
       status.databases.map {
         [
           $0.name, $0.txid, $0.checksum, "\($0.pages)", "\($0.pageSize)", $0.journalMode,
-          $0.problem ?? "",
+          $0.problem ?? writers($0),
         ]
       },
       none: "no databases"
@@ -39,6 +39,16 @@ package enum StatusReport {
     if !status.waiting.isEmpty { lines += ["", "WAITING"] + status.waiting }
     if !status.quarantine.isEmpty { lines += ["", "SET ASIDE"] + status.quarantine }
     return lines.map { trimmed($0) + "\n" }.joined()
+  }
+
+  /// Who writes a database, and who waits for that.
+  private static func writers(_ database: NodeStatus.Database) -> String {
+    var parts: [String] = []
+    if let writer = database.writer { parts.append("written by \(writer)") }
+    if let waiting = database.writersWaiting {
+      parts.append("waiting to write: \(waiting.joined(separator: ", "))")
+    }
+    return parts.joined(separator: "; ")
   }
 
   private static func text(_ lease: NodeStatus.Lease) -> String {

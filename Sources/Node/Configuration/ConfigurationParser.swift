@@ -66,13 +66,6 @@ struct ConfigurationParser {
     let (replication, lease) = parseCluster(root)
     if case .quorum = lease.kind { checkQuorum(root, passthrough: fuse.passthrough) }
     let forwarding = reader.bool(root, "write-forwarding")
-    if forwarding == true {
-      reader.warning(
-        root.line(of: "write-forwarding"),
-        "\"write-forwarding: true\" has no effect: in this version a write on a replica fails as "
-          + "on a read-only database"
-      )
-    }
     let reads = reader.choice(root, "reads", ReadConsistency.self, later: ["linearizable"])
     return Configuration(
       fuse: fuse,

@@ -38,7 +38,7 @@ extension HaliteNode: NodeControlling {
       cluster: cluster.cluster?.rawValue ?? "",
       node: member(),
       primary: primary(),
-      databases: store.allDatabases.compactMap(Self.describe),
+      databases: databases(),
       peers: peers(),
       problems: problems(),
       waiting: waiting(),
@@ -46,6 +46,21 @@ extension HaliteNode: NodeControlling {
       scrub: scrub(),
       lease: election()
     )
+  }
+
+  /// The databases, with those who write them.
+  private func databases() -> [NodeStatus.Database] {
+    var all = store.allDatabases.compactMap(Self.describe)
+    let lent = Dictionary(uniqueKeysWithValues: store.lent.map { ($0.database, $0) })
+    var own: Set<String> = []
+    if case .replica(_, let engine) = roles.current { own = Set(engine.borrowedDatabases) }
+    for index in all.indices {
+      if own.contains(all[index].name) { all[index].writer = configuration.lease.hostname }
+      guard let loan = lent[all[index].name] else { continue }
+      all[index].writer = loan.holder
+      all[index].writersWaiting = loan.waiting.isEmpty ? nil : loan.waiting
+    }
+    return all
   }
 
   /// How the election stands; nil where the primary is fixed.

@@ -134,7 +134,17 @@ package final class HaliteNode: Sendable {
       maxLogBytes: configuration.data.maxLogSize
     )
     parts.followsLogs = configuration.fuse.passthrough == .all
-    if case .quorum = configuration.lease.kind { parts.changesRoles = true }
+    if case .single = configuration.lease.kind {
+      parts.forwards = false
+    } else {
+      parts.forwards = configuration.writeForwarding
+    }
+    // Also where clients of a replica write: it changes for one database.
+    if case .quorum = configuration.lease.kind {
+      parts.changesRoles = true
+    } else {
+      parts.changesRoles = parts.forwards
+    }
     // Only where no other node can have been primary meanwhile is nothing newer than the node's own files.
     if configuration.isCandidate, parts.followsLogs { parts.boot = NodeIdentity.boot() }
     return try Store.open(

@@ -69,13 +69,18 @@ package struct NodeStatus: Codable, Sendable, Equatable {
     package var pageSize: UInt32
     package var pages: UInt32
     package var journalMode: String
+    /// The node whose clients write it at the moment, where that is not the primary, or this node is that one.
+    var writer: String?
+    /// Who else wants to write it, in the order of their turns; absent where nobody waits.
+    var writersWaiting: [String]?
     /// What keeps the database from following the log, if anything does.
     package var problem: String?
     /// The first pages that are not what was committed, by number; absent when all are.
     package var damagedPages: [UInt32]?
 
     enum CodingKeys: String, CodingKey {
-      case name, txid, checksum, pages, problem
+      case name, txid, checksum, pages, problem, writer
+      case writersWaiting = "writers_waiting"
       case damagedPages = "damaged_pages"
       case pageSize = "page_size"
       case journalMode = "journal_mode"

@@ -92,6 +92,7 @@ extension PrimaryPeer {
     case .acknowledgement(let value): receive(value)
     case .heartbeat(let heartbeat): lastStamp = heartbeat.stamp
     case .snapshotRequest(let request): receive(request)
+    case .grantRequest(let request): receive(request)
     case .goodbye(let goodbye):
       close(ReplicationError(.closed, "The replica said goodbye: \(goodbye.text)"))
     case .refusal(let refusal):
@@ -101,7 +102,7 @@ extension PrimaryPeer {
         close(ReplicationError(.closed, "The replica refused this node: \(refusal.text)"))
       }
     case .hello, .welcome, .entries, .snapshotBegin, .snapshotPages, .snapshotEnd,
-      .snapshotFailure, .peerHello, .peerWelcome, .peerMessage:
+      .snapshotFailure, .peerHello, .peerWelcome, .peerMessage, .grantAnswer:
       violation("A replica must not send a message of type \(message.kind).")
     }
   }

@@ -69,6 +69,8 @@ package struct PrimaryPeer: Sendable {
     case dropSnapshot(UInt32)
     /// Tell who waits for a majority. At once.
     case acknowledged(String, through: LogIndex)
+    /// Hand to who gives grants; what he says comes by `answer`. At once.
+    case grant(GrantRequest)
     /// Tell retention. May block.
     case noteReplica(String, needs: LogIndex)
     /// The peer has seen a term above this node's.
@@ -247,7 +249,8 @@ package struct PrimaryPeer: Sendable {
     outbox.removeAll { directive in
       switch directive {
       case .send, .dropSnapshot, .noteReplica, .higherTerm, .close: false
-      case .acknowledged, .summarize, .recent, .readLog, .openSnapshot, .readSnapshot, .endSnapshot:
+      case .acknowledged, .grant, .summarize, .recent, .readLog, .openSnapshot, .readSnapshot,
+        .endSnapshot:
         true
       }
     }

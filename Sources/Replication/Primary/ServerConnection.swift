@@ -16,7 +16,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   private let gate: PreAuthenticationGate
   /// Nil without TLS.
   private let verdict: PeerVerdict?
-  private let loop: any EventLoop
+  let loop: any EventLoop
   private let started: ContinuousClock.Instant
   private let logReads: BlockingQueue
   let snapshotReads: BlockingQueue
@@ -30,6 +30,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   /// What has taken this handler's place.
   private var voter: PeerConnection?
   var snapshot: (id: UInt32, source: any SnapshotSource)?
+  /// Nil for a replica that cannot ask for grants.
+  var lender: (any GrantLender)?
   private var ticks: RepeatedTask?
   /// What the registry was told last.
   private var published: ReplicaProgress?
@@ -37,7 +39,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   private var packer = LogPacker()
   private var isPumping = false
   private var isAdmitted = false
-  private var isClosing = false
+  private(set) var isClosing = false
 
   init(
     server: ServerContext,
@@ -224,7 +226,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
 
   // MARK: Directives
 
-  private func pump() {
+  func pump() {
     guard !isPumping, let context else { return }
     isPumping = true
     let now = now
@@ -273,6 +275,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
         $0.peer?.read($1, at: $0.now)
       }
     case .acknowledged(let name, let index): source.acknowledged(by: name, through: index)
+    case .grant(let request): lender?.receive(request)
     case .noteReplica(let name, let needs):
       logReads.submit { source.noteReplica(name, needs: needs) }
     case .higherTerm(let term): server.configuration.onHigherTerm(term)
@@ -320,6 +323,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
       connection: ObjectIdentifier(self),
       now: now
     ) { reason in loop.execute { me.value.stop(reason) } }
+    lend(to: name)
     server.metrics.count { $0.replicasConnected += 1 }
     server.logger.info("A replica is connected", metadata: ["replica": "\(name)"])
     let waker = LoopWaker(loop) { me.value.woken() }
@@ -358,6 +362,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     ticks = nil
     appends = nil
     snapshot = nil
+    endLending()
     if isAdmitted, let name = peer?.name {
       server.registry.update(name, connection: ObjectIdentifier(self), now: now) { status in
         status.isConnected = false

@@ -27,9 +27,9 @@ final class ReplicaConnection: ChannelDuplexHandler {
   /// How often time is looked at, as a part of the heartbeat's interval.
   private static let ticksPerHeartbeat = 2
 
-  private let environment: Environment
+  let environment: Environment
   private let verdict: PeerVerdict?
-  private let loop: any EventLoop
+  let loop: any EventLoop
   /// Work on the log and the databases, in order.
   private let work: BlockingQueue
   /// Questions that need not wait for the work.
@@ -37,7 +37,7 @@ final class ReplicaConnection: ChannelDuplexHandler {
   /// Reading page checksums, which takes long for a large database.
   private let comparisons: BlockingQueue
 
-  private var session: ReplicaSession
+  var session: ReplicaSession
   private var context: ChannelHandlerContext?
   private var decoder = FrameDecoder(maxPayload: Frame.maxPayload)
   private let writer: FrameWriter
@@ -48,7 +48,9 @@ final class ReplicaConnection: ChannelDuplexHandler {
   private var isPumpDue = false
   private var isIdentified = false
   private var isSubscribed = false
-  private var isClosing = false
+  /// Whether the sink was told that it may ask for grants.
+  var isConnected = false
+  private(set) var isClosing = false
 
   init(
     _ session: ReplicaSession,
@@ -152,7 +154,7 @@ final class ReplicaConnection: ChannelDuplexHandler {
 
   // MARK: Directives
 
-  private func pump() {
+  func pump() {
     guard !isPumping, let context else { return }
     isPumping = true
     let now = now
@@ -223,6 +225,7 @@ final class ReplicaConnection: ChannelDuplexHandler {
         "A snapshot failed and will be tried again",
         metadata: ["database": "\(database)", "error": "\(error)"]
       )
+    case .grantAnswered(let answer): received(answer)
     case .close(let error): end(error)
     }
   }
@@ -247,6 +250,7 @@ final class ReplicaConnection: ChannelDuplexHandler {
 
   private func subscribe() {
     isSubscribed = true
+    connect()
     let me = NIOLoopBound(self, eventLoop: loop)
     let waker = LoopWaker(loop) { me.value.progressed() }
     let sink = environment.sink
@@ -272,6 +276,7 @@ final class ReplicaConnection: ChannelDuplexHandler {
   private func end(_ error: ReplicationError) {
     guard !isClosing else { return }
     isClosing = true
+    disconnect()
     ticks?.cancel()
     ticks = nil
     progress = nil

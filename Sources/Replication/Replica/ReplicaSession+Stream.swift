@@ -36,6 +36,8 @@ extension ReplicaSession {
     local.term = term
     local.cluster = welcome.cluster
     primaryName = welcome.name
+    features = welcome.features.intersection(.supported)
+    welcomed = welcome.log.last.index
     primaryLast = welcome.log.last.index
     expected = welcome.plan.start
     phase = .preparing
@@ -76,8 +78,9 @@ extension ReplicaSession {
     case .snapshotPages(let id, let pages): receive(pages, id: id)
     case .snapshotEnd(let id, let end): receive(end, id: id)
     case .snapshotFailure(let id, let failure): receive(failure, id: id, at: now)
+    case .grantAnswer(let answer): receive(answer)
     case .hello, .welcome, .refusal, .goodbye, .acknowledgement, .snapshotRequest,
-      .peerHello, .peerWelcome, .peerMessage:
+      .peerHello, .peerWelcome, .peerMessage, .grantRequest:
       violation("A primary must not send a message of type \(message.kind) here.")
     }
   }

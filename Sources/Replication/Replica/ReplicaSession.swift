@@ -76,6 +76,8 @@ package struct ReplicaSession: Sendable {
     case setReading(Bool)
     /// A snapshot failed and is tried again later.
     case repairFailed(String, ReplicationError)
+    /// Hand to who asked for grants. At once.
+    case grantAnswered(GrantAnswer)
     /// Send what was said, then close. The last directive.
     case close(ReplicationError)
   }
@@ -112,6 +114,10 @@ package struct ReplicaSession: Sendable {
   private var lastStamp: UInt64 = 0
   var lag = LagTracker()
 
+  /// What both sides use; nothing before the welcome.
+  package internal(set) var features: Features = []
+  /// The primary's last entry at its welcome.
+  package internal(set) var welcomed = LogIndex.zero
   /// The primary's name and last entry, once it said them.
   package internal(set) var primaryName: String?
   package internal(set) var primaryLast = LogIndex.zero

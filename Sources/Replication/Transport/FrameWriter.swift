@@ -40,6 +40,7 @@ extension Message {
     case .entries(let batch): Frame.headerSize + LogBatch.headerSize + batch.bytes.count
     case .snapshotPages(_, let pages):
       Frame.headerSize + 12 + pages.reduce(0) { $0 + 4 + $1.bytes.count }
+    case .grantRequest(.append(_, _, let payload)): Frame.headerSize + 10 + payload.count
     default: 256
     }
   }

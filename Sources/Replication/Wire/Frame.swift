@@ -42,8 +42,9 @@ package struct Frame: Sendable {
   /// most term starts takes a quarter of it.
   package static let maxHelloPayload = 64 << 10
 
-  /// The longest payload from a replica, 128 KiB: a part of a snapshot request is half of it.
-  package static let maxRequestPayload = 128 << 10
+  /// The longest payload from a replica, 2 MiB: a transaction that it appends is a little over 1 MiB
+  /// at most, see `WireLimit.appended`.
+  package static let maxRequestPayload = 2 << 20
 
   /// The longest payload between voters: everything else that they say is shorter than a message.
   package static let maxPeerPayload = WireLimit.peerMessage

@@ -46,8 +46,10 @@ package struct Features: OptionSet, Hashable, Sendable {
 
   /// Entries may have a packed payload, see `LogPacker`.
   package static let packedEntries = Features(rawValue: 1)
+  /// The replica may ask for grants, see `GrantRequest`.
+  package static let writeGrants = Features(rawValue: 2)
 
-  package static let supported: Features = [.packedEntries]
+  package static let supported: Features = [.packedEntries, .writeGrants]
 }
 
 /// The answer to a hello: how the replica's log is brought in line with the primary's.
@@ -135,4 +137,7 @@ package enum WireLimit {
   package static let checksums = 1 << 25
   /// Bytes of a message between voters: a few numbers and names.
   package static let peerMessage = 4_096
+  /// Bytes that a replica appends to the log at a time: a transaction of 1 MiB, above which it comes
+  /// in parts, and room for more.
+  package static let appended = (1 << 20) + (64 << 10)
 }

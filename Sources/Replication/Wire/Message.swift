@@ -20,6 +20,9 @@ package enum Message: Sendable {
   case peerWelcome(PeerWelcome)
   /// From one voter to another, for the election; at most `WireLimit.peerMessage` bytes.
   case peerMessage([UInt8])
+  /// From a replica that writes.
+  case grantRequest(GrantRequest)
+  case grantAnswer(GrantAnswer)
 
   /// The type byte of a frame.
   package enum Kind: UInt8, CaseIterable, Sendable {
@@ -38,6 +41,8 @@ package enum Message: Sendable {
     case peerHello = 13
     case peerWelcome = 14
     case peerMessage = 15
+    case grantRequest = 16
+    case grantAnswer = 17
   }
 
   package var kind: Kind {
@@ -57,6 +62,8 @@ package enum Message: Sendable {
     case .peerHello: .peerHello
     case .peerWelcome: .peerWelcome
     case .peerMessage: .peerMessage
+    case .grantRequest: .grantRequest
+    case .grantAnswer: .grantAnswer
     }
   }
 
@@ -87,6 +94,8 @@ package enum Message: Sendable {
     case .peerMessage(let bytes):
       precondition(bytes.count <= WireLimit.peerMessage, "a voter's message is too long")
       buffer.writeBytes(bytes)
+    case .grantRequest(let request): request.encode(into: &buffer)
+    case .grantAnswer(let answer): answer.encode(into: &buffer)
     }
   }
 
@@ -115,6 +124,8 @@ package enum Message: Sendable {
     case .peerHello: self = .peerHello(try PeerHello(from: &reader))
     case .peerWelcome: self = .peerWelcome(try PeerWelcome(from: &reader))
     case .peerMessage: self = .peerMessage(try reader.peerMessage())
+    case .grantRequest: self = .grantRequest(try GrantRequest(from: &reader))
+    case .grantAnswer: self = .grantAnswer(try GrantAnswer(from: &reader))
     }
   }
 }

@@ -10,6 +10,8 @@ struct TransactionPlan {
   let position: Position
   /// The page size differs from the database's: every page is in the transaction.
   let isRebuilt: Bool
+  /// Whether the database is to have a write-ahead log, where the transaction says so: where it has page 1.
+  let saysWAL: Bool?
 
   /// - Throws: `.diverged` when the transaction does not follow, `.corrupt` when it is damaged.
   init(_ entry: LogEntry, log: Log, state: DatabaseState) throws(StoreError) {
@@ -39,7 +41,11 @@ struct TransactionPlan {
       }
     }
     var changes: [PageChange] = []
-    try Self.forEach(&decoder, name) { (digest, _) throws(StoreError) in
+    var version: UInt8?
+    try Self.forEach(&decoder, name) { (digest, bytes) throws(StoreError) in
+      if digest.number == PageNumber(1) {
+        version = DatabaseHeader(bytes)?.readVersion
+      }
       if !rebuilt, let old = state.checksums?[digest.number] {
         total = total.toggling(old)
       }
@@ -47,6 +53,7 @@ struct TransactionPlan {
       changes.append(PageChange(page: digest.number, checksum: digest.checksum))
     }
     self.changes = changes
+    saysWAL = version.map { $0 == 2 }
     guard let trailer = decoder.trailer, trailer.postApply == total else {
       throw StoreError(
         .diverged,

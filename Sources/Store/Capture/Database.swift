@@ -39,6 +39,14 @@ package final class Database: Sendable {
   let logWasOpened = Atomic(false)
   /// Whether this node has ceased to be the primary while clients may have been writing it.
   let isLeaving = Atomic(false)
+  /// Whether this node is the primary and has given the database to a replica to write.
+  let isLent = Atomic(false)
+  /// Whether this node is a replica and has been given the database to write.
+  let isBorrowed = Atomic(false)
+  /// What takes the transactions of a database that this node was given to write.
+  let forwarding = Mutex<(any TransactionSink)?>(nil)
+  /// When it was last lent, in milliseconds since the epoch; zero for never.
+  let lentAt = Atomic<UInt64>(0)
   /// Held while the persistent state is written.
   let flushing = Mutex(())
   private let publication: Mutex<Published>
@@ -84,7 +92,7 @@ package final class Database: Sendable {
   /// What turns pages into a transaction now.
   var recorder: TransactionRecorder {
     TransactionRecorder(
-      log: context.log,
+      sink: forwarding.withLock { $0 } ?? context.log,
       node: context.node,
       milliseconds: context.clock.milliseconds,
       name: name

@@ -21,7 +21,7 @@ struct TransactionRecorder {
     PagePlace, (UnsafeRawBufferPointer) throws(StoreError) -> Void
   ) throws(StoreError) -> Void
 
-  let log: Log
+  let sink: any TransactionSink
   let node: UInt64
   let milliseconds: UInt64
   let name: String
@@ -55,7 +55,7 @@ struct TransactionRecorder {
       state.scratch.encoder = encoder
     }
     var total = removed(details.pages, isRebuilt, state)
-    var staging = Staging(log: log, name: name)
+    var staging = Staging(sink: sink, name: name)
     let lockPage = details.pageSize.lockPage
     for place in places where place.page != lockPage {
       try read(place) { bytes throws(StoreError) in
@@ -137,13 +137,13 @@ struct TransactionRecorder {
 /// Puts a transaction into the log: as one entry, or, when it is large, in parts that let the
 /// commits of other databases through.
 private struct Staging {
-  let log: Log
+  let sink: any TransactionSink
   let name: String
   private var first = LogIndex.zero
   private var bytes: UInt64 = 0
 
-  init(log: Log, name: String) {
-    self.log = log
+  init(sink: any TransactionSink, name: String) {
+    self.sink = sink
     self.name = name
   }
 
@@ -155,7 +155,7 @@ private struct Staging {
       payload.reserveCapacity(end - start + 8)
       payload.appendBigEndian(first.rawValue)
       payload.append(contentsOf: output[start..<end])
-      let index = try log.append(.stage, database: name, bytes: payload)
+      let index = try sink.append(.stage, database: name, bytes: payload)
       if first == .zero { first = index }
       bytes += UInt64(end - start)
       start = end
@@ -164,17 +164,24 @@ private struct Staging {
 
   mutating func commit(_ rest: [UInt8]) throws(StoreError) -> LogIndex {
     guard first != .zero || rest.count > LogFormat.stageAbove else {
-      return try log.append(.transaction, database: name, bytes: rest)
+      return try sink.append(.transaction, database: name, bytes: rest)
     }
     try add(rest)
     var payload: [UInt8] = []
     payload.appendBigEndian(first.rawValue)
     payload.appendBigEndian(bytes)
-    return try log.append(.stagedTransaction, database: name, bytes: payload)
+    return try sink.append(.stagedTransaction, database: name, bytes: payload)
   }
 }
 
-extension Log {
+/// Where transactions go: the log, or the primary's.
+protocol TransactionSink: Sendable {
+  /// - Returns: the entry, which this node's log has.
+  /// - Throws: when it is not in the log.
+  func append(_ kind: LogEntryKind, database: String, bytes: [UInt8]) throws(StoreError) -> LogIndex
+}
+
+extension Log: TransactionSink {
   /// Appends an entry whose payload is an array.
   package func append(
     _ kind: LogEntryKind,

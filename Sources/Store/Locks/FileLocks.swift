@@ -19,7 +19,7 @@ package enum LockEnd: Sendable {
 /// Is asked before an exclusive lock is given to one of the kernel's owners, and answers, at once or later
 /// on any thread, with nil or why it must not be.
 package typealias LockGuard =
-  @Sendable (_ answer: @escaping @Sendable (StoreError?) -> Void) -> Void
+  @Sendable (_ request: LockRequest, _ answer: @escaping @Sendable (StoreError?) -> Void) -> Void
 
 /// The lock table of one file, with those who wait for a lock of it.
 ///
@@ -195,7 +195,7 @@ package final class FileLocks: Sendable {
         }
       case .ask(let body, let waiter):
         let once = Once()
-        body { [self] error in
+        body(waiter.request) { [self] error in
           guard once.claim() else { return }
           if let error { return waiter.done(.failed(error.code)) }
           perform(queue.withLock { $0.admit(waiter) })

@@ -36,6 +36,11 @@ final class CommitIndex: Sendable {
     var listeners: [UInt64: @Sendable () -> Void] = [:]
     var nextListener: UInt64 = 0
 
+    mutating func takeBehind(_ index: LogIndex) -> [MountCompletion] {
+      defer { waiters.removeAll { $0.index > index } }
+      return waiters.filter { $0.index > index }.map(\.done)
+    }
+
     mutating func takeReady() -> [MountCompletion] {
       guard !waiters.isEmpty else { return [] }
       let ready = waiters.filter { $0.index <= index }.map(\.done)
@@ -116,18 +121,37 @@ final class CommitIndex: Sendable {
     for listener in listeners { listener() }
   }
 
-  /// The log was cut or emptied and ends with this entry.
-  func cut(to index: LogIndex) { state.withLock { $0.index = min($0.index, index) } }
+  /// The log was cut or emptied and ends with this entry; `error` is for those who wait for one that is gone.
+  func cut(to index: LogIndex, _ error: StoreError) {
+    let gone = state.withLock { state in
+      state.index = min(state.index, index)
+      return state.takeBehind(index)
+    }
+    for done in gone { done(error) }
+  }
 
   /// The log was emptied and continues after an entry that is committed.
-  func reset(to index: LogIndex) { state.withLock { $0.index = index } }
+  func reset(to index: LogIndex, _ error: StoreError) {
+    let gone = state.withLock { state in
+      state.index = index
+      return state.takeBehind(index)
+    }
+    for done in gone { done(error) }
+  }
 
   /// Calls `done` once the entry is committed, or with `refusal` when this node is not the primary.
-  func wait(for index: LogIndex, orElse refusal: StoreError, done: @escaping MountCompletion) {
+  ///
+  /// - Parameter isForwarded: whether another node, which is the primary, appended it.
+  func wait(
+    for index: LogIndex,
+    isForwarded: Bool,
+    orElse refusal: StoreError,
+    done: @escaping MountCompletion
+  ) {
     enum Next { case answer(StoreError?), wait }
     let next = state.withLock { state -> Next in
       if index <= state.index { return .answer(nil) }
-      guard state.majority?.termStart != nil else { return .answer(refusal) }
+      guard isForwarded || state.majority?.termStart != nil else { return .answer(refusal) }
       state.waiters.append(Waiter(index: index, done: done))
       return .wait
     }

@@ -1,4 +1,5 @@
 import LTX
+import Synchronization
 
 // Where `replication.sync` is `quorum`, an entry of this node's own is confirmed once a majority of the voters
 // has it on stable storage. Until then whoever wrote it waits, and nobody sees it: neither here, for the writer
@@ -10,7 +11,7 @@ extension Log {
   /// - Parameter committed: the last entry known to be committed; any behind it may yet be cut.
   package func requireMajority(of voters: Set<String>, own: String, committed: LogIndex = .max) {
     commits.require(majorityOf: voters, own: own)
-    commits.cut(to: committed)
+    commits.cut(to: committed, outOfOffice())
   }
 
   /// Whether commits wait for a majority.
@@ -21,6 +22,16 @@ extension Log {
 
   /// Transactions that wait for a majority.
   package var awaitingMajority: Int { commits.waiting }
+
+  /// Where commits wait for nobody, what is in the primary's log is committed.
+  func settleCommits() {
+    if !needsMajority { commits.advance(to: last.index) }
+  }
+
+  /// The primary has appended an entry for this node, which has it in its log: it can be confirmed.
+  func noteForwarded(_ index: LogIndex) {
+    state.withLock { $0.forwarded = max($0.forwarded, index) }
+  }
 
   /// A primary says that everything up to this entry is committed.
   func learnCommit(_ index: LogIndex) { commits.advance(to: min(index, last.index)) }
@@ -51,7 +62,8 @@ extension Log {
   /// voters, or else on stable storage here.
   package func confirm(through index: LogIndex, done: @escaping MountCompletion) {
     guard needsMajority else { return sync(through: index, done: done) }
-    commits.wait(for: index, orElse: outOfOffice(), done: done)
+    let isForwarded = state.withLock { index <= $0.forwarded }
+    commits.wait(for: index, isForwarded: isForwarded, orElse: outOfOffice(), done: done)
     sync(through: index) { [self] error in
       // What this node's disk refuses a majority without it may have.
       if error == nil { commits.count(durable: durable) }

@@ -1,3 +1,4 @@
+import Glibc
 import LTX
 import Synchronization
 
@@ -49,10 +50,10 @@ extension Log {
     }
     try before()
     guard index < last else { return }
-    commits.cut(to: index)
-    var isCut = false
+    commits.cut(to: index, isCut)
+    var isDone = false
     defer { syncer.cut(to: self.last.index) }
-    while !isCut {
+    while !isDone {
       let replaced = state.withLock { $0.replaced }
       guard let offset = place(of: index.next)?.place.offset else {
         throw StoreError(
@@ -72,8 +73,16 @@ extension Log {
           return .failure(error)
         }
       }
-      isCut = try result.get()
+      isDone = try result.get()
     }
+  }
+
+  /// For who waits for an entry that another primary does not have.
+  private var isCut: StoreError {
+    StoreError(
+      .system(EIO),
+      "the transaction is not in the log of the primary, which is another node now; make it again"
+    )
   }
 
   /// Newest first, and the file in which the cut lies last of all: a crash or an error in between
@@ -106,6 +115,7 @@ extension Log {
   private func cutBack(_ state: inout State, to index: LogIndex) {
     state.terms.removeAll { $0.first > index }
     state.last = EntryID(term: state.terms.last?.term ?? .zero, index: index)
+    state.forwarded = min(state.forwarded, index)
   }
 
   /// Empties the log; the next entry is the one after `base`.
@@ -118,6 +128,7 @@ extension Log {
       state.segments = []
       state.terms = [TermStart(term: base.term, first: base.index)]
       state.last = base
+      state.forwarded = .zero
       state.recent.removeAll()
       state.failed = nil
       return gone
@@ -126,7 +137,7 @@ extension Log {
     for segment in gone.reversed() { try disk.remove(segment.path) }
     try disk.syncDirectory(directory)
     syncer.reset(to: base.index)
-    commits.reset(to: base.index)
+    commits.reset(to: base.index, isCut)
     // The base is on record at once: the segment's header carries its term and index.
     let result: Result<Void, StoreError> = state.withLock { state in
       do throws(StoreError) { return .success(try rotateIfFull(&state)) } catch {

@@ -31,7 +31,7 @@ extension Log {
   /// This node appends nothing of its own until it begins another term.
   package func stopWriting() {
     state.withLock { $0.isWriter = false }
-    if !needsMajority { commits.advance(to: last.index) }
+    settleCommits()
   }
 
   /// Tells those who wait for a majority that it is not known what has become of their entries.
@@ -44,6 +44,9 @@ extension Log {
       )
     )
   }
+
+  /// Whether this node is the primary and its lease holds.
+  var holdsLease: Bool { state.withLock { $0.isWriter && $0.mayWrite() } }
 
   /// Says how to ask whether this node may append entries of its own; `body` must be quick.
   package func setLease(_ body: @escaping @Sendable () -> Bool) {

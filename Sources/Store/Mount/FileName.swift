@@ -32,6 +32,17 @@ package struct FileName: Hashable, Sendable {
     database = path
   }
 
+  /// Whether it can be the name of a database, wherever it comes from.
+  var isDatabase: Bool {
+    let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+    return role == .main && !isSuperJournal && path.utf8.count <= Self.longest
+      && !path.utf8.contains(0)
+      && parts.allSatisfy { !$0.isEmpty && $0 != "." && $0 != ".." }
+  }
+
+  /// In bytes; what the kernel takes for a path.
+  private static let longest = 4095
+
   /// Whether this is the name of a super-journal: that of a database, `-mj`, six hexadecimal digits,
   /// a 9 and two more digits (SQLite gives it to a transaction over several attached databases).
   package var isSuperJournal: Bool {

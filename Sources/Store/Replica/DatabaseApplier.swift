@@ -3,6 +3,25 @@ import LTX
 import Logging
 import Synchronization
 
+/// For whom a `DatabaseApplier` works.
+protocol ApplyingEngine: AnyObject, Sendable {
+  var store: Store { get }
+  /// Where a database's next entry to be applied lies, or nil when it has none.
+  func setWaiting(_ name: String, _ index: LogIndex?)
+  func tellProgress()
+  /// Lets every queue look again at what it waits for.
+  func wakeAll()
+  /// Whether nothing is to be applied to a database for now.
+  func holdsBack(_ name: String) -> Bool
+  /// Lets readers of a database in that had to wait for a decision.
+  func releaseIfDecided(_ name: String)
+  /// Whether nothing before this entry waits in a database's queue.
+  func has(_ name: String, reached index: LogIndex) -> Bool
+  func applier(_ name: String) -> DatabaseApplier
+  /// What could not be applied is to be fetched.
+  func markForRepair(_ names: Set<String>) throws(StoreError)
+}
+
 /// Applies the entries of one database, in order, on a queue of its own.
 final class DatabaseApplier: Sendable {
   /// How long new readers are kept out while the last ones finish, before they are let in again
@@ -22,11 +41,11 @@ final class DatabaseApplier: Sendable {
   }
 
   let name: String
-  private unowned let engine: ReplicaEngine
+  private unowned let engine: any ApplyingEngine
   private let queue: DispatchQueue
   private let state = Mutex(State())
 
-  init(name: String, engine: ReplicaEngine) {
+  init(name: String, engine: any ApplyingEngine) {
     self.name = name
     self.engine = engine
     queue = DispatchQueue(label: "halite.apply", qos: .userInitiated)
@@ -145,9 +164,7 @@ final class DatabaseApplier: Sendable {
         // Something may have come between the look and the stop.
         return wake()
       }
-      guard !store.context.isStopping.withLock({ $0 }), !engine.needsRepair(name),
-        !engine.isEntering(name)
-      else {
+      guard !store.context.isStopping.withLock({ $0 }), !engine.holdsBack(name) else {
         return stop()
       }
       engine.releaseIfDecided(name)
@@ -230,9 +247,15 @@ final class DatabaseApplier: Sendable {
     let database = store.makeDatabase(name, madeBy: entry.id.index)
     let (step, wants) = try database.state.withLock { state throws(StoreError) -> (Step, Bool) in
       guard entry.id.index > state.entry else { return (.again, false) }
+      // Clients of this node are writing it.
+      guard !database.isBorrowed.load(ordering: .acquiring) else { return (.stop, false) }
       guard database.isInWALMode(state) else { return (.exclusive, false) }
       let plan = try TransactionPlan(entry, log: store.log, state: state)
       guard !plan.isRebuilt, plan.header.commit > 0 else { return (.exclusive, false) }
+      // The log ends with it, unless there are clients who go on with it until they close the database.
+      if plan.saysWAL == false, !database.mainLocks.hasOther(than: .daemon) {
+        return (.exclusive, false)
+      }
       try database.applyToWAL(plan, log: store.log, salts: store.context.random, in: &state)
       return (.again, state.wal.frames >= state.checkpointAt)
     }
@@ -287,7 +310,7 @@ final class DatabaseApplier: Sendable {
 
   private func applyExclusive(_ index: LogIndex, _ database: Database) {
     // A repair may have begun during the wait for the lock.
-    guard !store.context.isStopping.withLock({ $0 }), !engine.needsRepair(name) else {
+    guard !store.context.isStopping.withLock({ $0 }), !engine.holdsBack(name) else {
       database.unlockExclusive()
       return stop()
     }

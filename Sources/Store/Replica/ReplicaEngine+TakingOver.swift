@@ -12,6 +12,9 @@ extension ReplicaEngine {
     for name in names { takeOver(name, after: Store.settlingMilliseconds) }
   }
 
+  /// Takes a database over whose grant is lost.
+  func takeOverLost(_ name: String) { takeOver(name, after: 0) }
+
   private func takeOver(_ name: String, after milliseconds: Int) {
     entering.asyncAfter(deadline: .now() + .milliseconds(milliseconds)) { [weak self] in
       guard let self else { return }
@@ -43,11 +46,17 @@ extension ReplicaEngine {
 
   func isEntering(_ name: String) -> Bool { state.withLock { $0.entering.contains(name) } }
 
+  /// What clients were writing is to be taken over; nothing is applied to it until then.
+  func noteEntering(_ name: String) { state.withLock { _ = $0.entering.insert(name) } }
+
   /// Databases that clients were writing and have not let go of.
   package func enteringDatabases() -> [String] { state.withLock { $0.entering.sorted() } }
 
   /// Nothing more is applied or taken over.
-  func end() { state.withLock { $0.hasEnded = true } }
+  func end() {
+    state.withLock { $0.hasEnded = true }
+    borrowing.end()
+  }
 
   /// The primary whose entries come from now on is that of this term.
   package func follow(_ term: Term) { state.withLock { $0.term = term } }

@@ -5,7 +5,7 @@ import Synchronization
 
 /// Takes the primary's entries in order and applies them, each database on its own, so that one
 /// whose readers hold it up never holds up another.
-package final class ReplicaEngine: ReplicationSink {
+package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
   struct State {
     var appliers: [String: DatabaseApplier] = [:]
     /// Databases whose pages must come from the primary before their entries can be applied.
@@ -43,6 +43,8 @@ package final class ReplicaEngine: ReplicationSink {
   let entering = DispatchQueue(label: "halite.replica.entering")
 
   let store: Store
+  /// The databases that this node's clients write.
+  let borrowing: Borrowing
   let state = Mutex(State())
   /// Held while the list of repairs is written, so that the last one written is the last one made.
   private let saving = Mutex(())
@@ -50,6 +52,7 @@ package final class ReplicaEngine: ReplicationSink {
   /// To be made after `Store.becomeReplica` and before the first entry arrives.
   package init(store: Store) throws(StoreError) {
     self.store = store
+    borrowing = Borrowing(store)
     let listed = try RepairList.load(store.context)
     // What recovery could not bring to its position is fetched as well.
     let failed = store.allDatabases.filter { $0.published.failed != nil }.map(\.name)
@@ -61,8 +64,12 @@ package final class ReplicaEngine: ReplicationSink {
     if !listed.isSuperset(of: failed) { try saveRepairs() }
     for name in failed { try store.database(name)?.removeJournal() }
     store.state.withLock { $0.engine = self }
+    // Whatever the log takes from now on is the primary's.
+    log.stopWriting()
     let token = log.commits.onAdvance { [weak self] in self?.committed() }
     commits.withLock { $0 = token }
+    guard store.configuration.forwards else { return }
+    for database in store.allDatabases { borrowing.watch(database) }
   }
 
   private var log: Log { store.log }
@@ -144,17 +151,18 @@ package final class ReplicaEngine: ReplicationSink {
     }
   }
 
-  /// Whether nothing before this entry waits in a database's queue.
+  func holdsBack(_ name: String) -> Bool {
+    state.withLock { $0.repairs.contains(name) || $0.entering.contains(name) }
+  }
+
   func has(_ name: String, reached index: LogIndex) -> Bool {
     state.withLock { state in state.waiting[name].map { $0 >= index } ?? true }
   }
 
-  /// Lets every queue look again at what it waits for.
   func wakeAll() {
     for applier in state.withLock({ Array($0.appliers.values) }) { applier.wake() }
   }
 
-  /// Where a database's next entry to be applied lies, or nil when it has none.
   func setWaiting(_ name: String, _ index: LogIndex?) {
     state.withLock { $0.waiting[name] = index }
   }
@@ -291,6 +299,7 @@ package final class ReplicaEngine: ReplicationSink {
     if let term { try log.enter(term) }
     let last = log.last
     guard common < last.index else { return }
+    borrowing.settle()
     var touched: Set<String> = []
     let quarantine = try Quarantine(store, "log-\(hexadecimal(common.next.rawValue))")
     try log.cut(after: common, under: term) { (batch) throws(StoreError) in
@@ -325,6 +334,7 @@ package final class ReplicaEngine: ReplicationSink {
   package func reset(to base: EntryID, databases: [DatabaseSummary]) throws(StoreError) {
     let term = state.withLock { $0.term }
     if let term { try log.enter(term) }
+    borrowing.settle()
     let theirs = Set(databases.map(\.name))
     let ours = store.allDatabases.filter { $0.published.position.txid > .zero }
     state.withLock { $0.isReset = !theirs.isEmpty || !ours.isEmpty }

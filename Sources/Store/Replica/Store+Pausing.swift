@@ -12,6 +12,8 @@ final class PausedWriters: Sendable {
   }
   private let state = Mutex(State())
 
+  var isPaused: Bool { state.withLock { $0.isPaused } }
+
   var isWaitedFor: Bool { state.withLock { !$0.waiting.isEmpty } }
 
   func pause() { state.withLock { $0.isPaused = true } }
@@ -38,12 +40,15 @@ extension Store {
   /// Keeps whoever is about to begin a transaction waiting until `resumeWriters`.
   package func pauseWriters() {
     paused.pause()
-    for database in allDatabases { pauseWriters(of: database) }
+    state.withLock { $0.lending }?.pause()
+    for database in allDatabases where !database.isLent.load(ordering: .acquiring) {
+      pauseWriters(of: database)
+    }
   }
 
-  private func pauseWriters(of database: Database) {
+  func pauseWriters(of database: Database) {
     let wait: @Sendable (StoreError) -> LockGuard = { [weak self, weak database] refusal in
-      { answer in
+      { _, answer in
         guard let self, let database else { return answer(nil) }
         self.paused.wait { answer(self.role == .primary ? nil : refusal) }
         withExtendedLifetime(database) {}
@@ -56,7 +61,8 @@ extension Store {
   /// Whether no client is in the midst of a transaction.
   package var isQuiet: Bool {
     allDatabases.allSatisfy { database in
-      !database.sharedMemoryLocks.isLocked(WALLock.write)
+      !database.isLent.load(ordering: .acquiring)
+        && !database.sharedMemoryLocks.isLocked(WALLock.write)
         && !database.mainLocks.isLocked(LockRange(0, .max), .write)
     }
   }
@@ -64,8 +70,11 @@ extension Store {
   /// Lets those go on who wait.
   package func resumeWriters() {
     if role == .primary {
-      for database in allDatabases { admitWriters(of: database) }
+      for database in allDatabases where !database.isLent.load(ordering: .acquiring) {
+        admitWriters(of: database)
+      }
     }
     paused.resume()
+    state.withLock { $0.lending }?.resume()
   }
 }

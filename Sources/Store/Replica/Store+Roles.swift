@@ -24,7 +24,11 @@ extension Store {
   /// Commits nothing any more. Cheap; reads go on, and transactions that are under way are refused.
   package func stepDown() {
     log.stopWriting()
-    state.withLock { $0.role = .undecided }
+    let lending = state.withLock { state in
+      state.role = .undecided
+      return state.lending
+    }
+    lending?.end()
     for database in allDatabases {
       database.isLeaving.store(true, ordering: .releasing)
       refuseWriters(of: database)
@@ -47,7 +51,15 @@ extension Store {
   ///
   /// - Parameter engine: made after `stepDown`.
   package func follow(_ engine: ReplicaEngine) {
-    state.withLock { $0.role = .replica }
+    let lending = state.withLock { state in
+      defer { state.lending = nil }
+      state.role = .replica
+      return state.lending
+    }
+    // What replicas have written and is not in the files yet.
+    for (name, entries) in lending?.takeUnapplied() ?? [:] {
+      for entry in entries { engine.applier(name).enqueue(entry) }
+    }
     engine.takeOver(allDatabases)
   }
 
@@ -67,8 +79,11 @@ extension Store {
   /// Lets nobody begin to write a database.
   func refuseWriters(of database: Database) {
     guard configuration.changesRoles else { return }
-    database.sharedMemoryLocks.setGuard(range: WALLock.writers) { $0(Self.walRefusal) }
-    database.mainLocks.setGuard(range: MainLock.pending) { $0(Self.mainRefusal) }
+    if configuration.forwards, let engine = state.withLock({ $0.engine }) {
+      return engine.borrowing.watch(database)
+    }
+    database.sharedMemoryLocks.setGuard(range: WALLock.writers) { $1(Self.walRefusal) }
+    database.mainLocks.setGuard(range: MainLock.pending) { $1(Self.mainRefusal) }
   }
 
   func admitWriters(of database: Database) {
@@ -85,11 +100,11 @@ extension Store {
   /// Whether a file is to be left as it is, since this node is not the primary: all that belongs to a database
   /// except what a client has to do to undo a transaction that it began before.
   func refusesChanges(of name: FileName) -> Bool {
-    role != .primary && isReplicated(name.database) && !isUndone(name)
+    !isWriter(of: name.database) && isReplicated(name.database) && !isUndone(name)
   }
 
   /// Whether the end of a journal is the end of a transaction.
-  func endsTransactions(_ name: FileName) -> Bool { role == .primary || isUndone(name) }
+  func endsTransactions(_ name: FileName) -> Bool { isWriter(of: name.database) || isUndone(name) }
 
   private func isUndone(_ name: FileName) -> Bool {
     guard name.role == .main || name.role == .journal, let database = database(name.database)

@@ -156,8 +156,14 @@ package final class Scrubber: Sendable {
     }
   }
 
+  /// Whether it is to be left alone for now: also while it is written on another node than usual, since whose
+  /// pages are then where cannot be told by the role.
   private func isRepairing(_ database: Database) -> Bool {
-    store.state.withLock { $0.engine }?.needsRepair(database.name) ?? false
+    if database.isLent.load(ordering: .acquiring) || database.isBorrowed.load(ordering: .acquiring)
+    {
+      return true
+    }
+    return store.state.withLock { $0.engine }?.needsRepair(database.name) ?? false
   }
 
   // MARK: Damage

@@ -60,8 +60,8 @@ package struct DatabaseSummary: Hashable, Sendable {
 
 /// The primary's side of replication: the log, and pages for replicas the log cannot help.
 ///
-/// `recent` never blocks and may be called on an event loop; all other methods may read the disk
-/// and belong on a thread that may block.
+/// `recent`, `acknowledged`, `isAwaited` and `lender` never block and may be called on an event
+/// loop; all other methods may read the disk and belong on a thread that may block.
 package protocol ReplicationSource: AnyObject, Sendable {
   func logSummary() -> LogSummary
   func databases() -> [DatabaseSummary]
@@ -88,6 +88,13 @@ package protocol ReplicationSource: AnyObject, Sendable {
   var isAwaited: Bool { get }
   /// A replica has everything up to an entry on stable storage. Must not block.
   func acknowledged(by node: String, through index: LogIndex)
+
+  /// The grants of one connection of a replica. Must not block; `answer` may be called on any
+  /// thread, and does not block either.
+  func lender(
+    to node: String,
+    answer: @escaping @Sendable (GrantAnswer) -> Void
+  ) -> any GrantLender
 
   /// Tells retention how far a replica is; nil forgets the replica.
   func noteReplica(_ node: String, needs index: LogIndex?)
@@ -161,7 +168,8 @@ package struct SnapshotEnd: Hashable, Sendable {
 
 /// The replica's side: takes entries in order and applies them in the background.
 ///
-/// All methods may block and belong on a thread that may.
+/// All methods may block and belong on a thread that may, but for `connected`, `received` and
+/// `disconnected`: these come in this order on an event loop, for one connection after the other.
 package protocol ReplicationSink: AnyObject, Sendable {
   func logSummary() -> LogSummary
 
@@ -193,9 +201,28 @@ package protocol ReplicationSink: AnyObject, Sendable {
   /// The primary has no database of this name, as when only cut entries created it: what this
   /// node holds of it moves to `quarantine/`, and it no longer waits for repair.
   func dropUnknown(_ database: String) throws(StoreError)
+
+  /// The primary can be asked for grants, until `disconnected`. `send` may be called on any thread
+  /// and does not block; what is sent after the end of the connection is forgotten.
+  ///
+  /// Must not block.
+  ///
+  /// - Parameter last: the primary's last entry at its welcome.
+  func connected(through last: LogIndex, send: @escaping @Sendable (GrantRequest) -> Void)
+  /// What the primary says. Must not block.
+  func received(_ answer: GrantAnswer)
+  /// The connection is gone, and with it its grants. Must not block. Once after each `connected`.
+  func disconnected()
 }
 
 extension ReplicationSink {
+  package func connected(
+    through last: LogIndex,
+    send: @escaping @Sendable (GrantRequest) -> Void
+  ) {}
+  package func received(_ answer: GrantAnswer) {}
+  package func disconnected() {}
+
   package func dropUnknown(_ database: String) throws(StoreError) {
     throw StoreError(.unsupported, "\(database) cannot be removed: the primary does not have it.")
   }

@@ -37,7 +37,7 @@ final class SnapshotReader: SnapshotSource {
         if number < theirs.count, theirs[number] == checksum { continue }
         pages.append(PageChange(page: page, checksum: checksum))
       }
-      return (size, pages, store.lastEntry(of: state), state.pages)
+      return (size, pages, store.lastEntry(of: state, database), state.pages)
     }
     guard let (size, pages, index, count) = found else {
       throw StoreError(.notFound, "database \(database.name) has no content")
@@ -148,7 +148,7 @@ final class SnapshotReader: SnapshotSource {
     let store = store
     let end = database.state.withLock { state in
       SnapshotEnd(
-        index: store.lastEntry(of: state),
+        index: store.lastEntry(of: state, database),
         position: state.position,
         pages: state.pages
       )
@@ -172,7 +172,7 @@ extension Store {
   /// The last entry that has been looked at for a database.
   ///
   /// On a replica entries may be in the log that are not applied yet.
-  fileprivate func lastEntry(of state: DatabaseState) -> LogIndex {
-    role == .primary ? log.last.index : min(state.entry, log.last.index)
+  fileprivate func lastEntry(of state: DatabaseState, _ database: Database) -> LogIndex {
+    isWriter(of: database) ? log.last.index : min(state.entry, log.last.index)
   }
 }

@@ -15,13 +15,15 @@ extension Store {
     _ bytes: UnsafeRawBufferPointer,
     done: @escaping MountCompletion
   ) {
-    guard role == .primary else { return done(readOnly(file.name.database)) }
-    if let gone = context.health.gone { return done(gone) }
     let database = makeDatabase(file.name.database)
+    guard isWriter(of: database) else { return done(readOnly(file.name.database)) }
+    if let gone = context.health.gone { return done(gone) }
+    // What travels to the primary is waited for, and not on the mount's thread.
+    let mayCommit = !database.isBorrowed.load(ordering: .relaxed)
     let inline = database.state.withLockIfAvailable {
       state -> Result<LogIndex?, StoreError>? in
       let isShort = state.wal.appendsUncommitted(at: offset, bytes)
-      guard isShort || state.wal.pending <= Self.inlineFrames else { return nil }
+      guard isShort || mayCommit && state.wal.pending <= Self.inlineFrames else { return nil }
       return Self.writeWAL(database, file, at: offset, bytes, &state)
     }
     if let result = inline ?? nil {
@@ -95,7 +97,7 @@ extension Store {
     guard ends, endsTransactions(file.name) else {
       return done(
         StoreError.catching { () throws(StoreError) in
-          if role == .primary {
+          if isWriter(of: file.name.database) {
             try admitJournal(file.name, at: offset, bytes.count)
             database(file.name.database)?.journal.willChange()
             noteForeignJournal(file.name, at: offset, bytes)
@@ -151,12 +153,12 @@ extension Store {
     let database = makeDatabase(name.database)
     let path = context.tree + "/" + name.path
     database.journal.willEnd()
-    let isPrimary = role == .primary
+    let isWriter = isWriter(of: database)
     let needsMajority = log.needsMajority
     @Sendable func end(_ state: inout DatabaseState) -> JournalEnd {
       let synced = Self.takeSynced(&state) || needsMajority
       // What is undone here is in the log, which says what becomes of it.
-      if state.isRefused, !isPrimary { return .over(database.end(nil, &state, operation)) }
+      if state.isRefused, !isWriter { return .over(database.end(nil, &state, operation)) }
       do throws(StoreError) {
         guard let journal = try openJournal(file, path),
           let entry = try database.captureJournal(journal, in: &state, database.recorder)
@@ -200,7 +202,7 @@ extension Store {
     }
     let size = try? file?.information().size ?? context.disk.information(path)?.size
     let inline =
-      (size ?? .max) > Self.inlineJournal
+      (size ?? .max) > Self.inlineJournal || database.isBorrowed.load(ordering: .relaxed)
       ? nil
       : database.state.withLockIfAvailable { state -> JournalEnd? in
         // All pages are to be compared, which takes long.

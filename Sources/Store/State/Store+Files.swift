@@ -126,7 +126,7 @@ extension Store {
         state.index = nil
         try disk.remove(path)
       }
-    case .main where name.isSuperJournal && role == .primary:
+    case .main where name.isSuperJournal && mayEndSuperJournals:
       workers.async { [self] in
         done(StoreError.catching { () throws(StoreError) in try endSuperJournal(name) })
       }

@@ -10,7 +10,8 @@ extension Store {
   /// captured.
   func follows(_ name: FileName, _ options: MountOpenOptions) -> Bool {
     guard followsLogs, name.role == .wal, role == .primary, mayTouchIndexInline,
-      !options.contains(.truncate), let database = database(name.database), !database.isKeptByOne
+      !options.contains(.truncate), let database = database(name.database), !database.isKeptByOne,
+      isWriter(of: database)
     else { return false }
     database.isFollowed.store(true, ordering: .relaxed)
     database.logWasOpened.store(true, ordering: .releasing)
@@ -60,7 +61,7 @@ extension Store {
   func guardLog(of database: Database) {
     guard database.isFollowed.load(ordering: .relaxed) else { return }
     let isStalled = database.state.withLock { $0.stalled != nil }
-    let retry: LockGuard = { [weak self, weak database] answer in
+    let retry: LockGuard = { [weak self, weak database] _, answer in
       guard let self, let database else { return answer(nil) }
       self.workers.async { answer(self.retryLog(of: database)) }
     }

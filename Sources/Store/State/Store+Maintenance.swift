@@ -14,12 +14,11 @@ extension Store {
   @discardableResult
   package func maintain(everything: Bool = false) throws(StoreError) -> Bool {
     for database in allDatabases {
-      switch role {
-      case .primary:
+      if isWriter(of: database) {
         try captureKept(database)
         try checkpointIfLarge(database)
-      case .replica: try checkpointApplied(database)
-      case .undecided: break
+      } else if role != .undecided {
+        try checkpointApplied(database)
       }
       try database.flush(log: log, disk: context.disk, directory: context.stateDirectory)
     }
@@ -58,7 +57,7 @@ extension Store {
     }
   }
 
-  /// On a replica nobody else checkpoints.
+  /// Where the node alone writes, nobody else checkpoints.
   private func checkpointApplied(_ database: Database) throws(StoreError) {
     let entry = database.state.withLock { state in
       state.entry > state.backfilled && database.isInWALMode(state) ? state.entry : nil
@@ -121,7 +120,11 @@ extension Store {
   /// - Precondition: `term` is above that of the log's last entry.
   /// - Returns: the entry.
   package func open(_ term: Term) throws(StoreError) -> LogIndex {
-    state.withLock { $0.isOpening = true }
+    let engine = state.withLock { state in
+      state.isOpening = true
+      return state.engine
+    }
+    engine?.borrowing.settle()
     try log.begin(term)
     return log.last.index
   }
@@ -138,6 +141,7 @@ extension Store {
     state.withLock { state in
       state.role = .primary
       state.isOpening = false
+      if configuration.forwards { state.lending = Lending(store: self) }
     }
     for database in allDatabases { admitWriters(of: database) }
     // Those of a replica are the daemon's, and clients may have them open.

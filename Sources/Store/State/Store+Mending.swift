@@ -51,9 +51,7 @@ extension Store {
       try probe()
       try log.mend()
     }
-    if role == .primary {
-      for database in waiting { try catchUp(database) }
-    }
+    for database in waiting where isWriter(of: database) { try catchUp(database) }
     guard isTroubled else { return }
     context.health.clear()
     context.logger.notice("the disk works again; the node takes writes")

@@ -24,7 +24,7 @@ extension Store: MountBackend {
       let io: MountedFile.IO = follows(name, options) ? .followed : .daemon
       return MountedFile(name: name, file: file, io: io)
     case .main:
-      if writes, role == .primary, database(name.path) == nil, !name.isSuperJournal,
+      if writes, mayCreate, database(name.path) == nil, !name.isSuperJournal,
         try file.mayBecomeDatabase()
       {
         _ = makeDatabase(name.path)
@@ -36,9 +36,14 @@ extension Store: MountBackend {
     }
   }
 
+  /// Whether a file can become a database by what clients of this node write.
+  private var mayCreate: Bool {
+    role == .primary || configuration.forwards && state.withLock { $0.engine } != nil
+  }
+
   /// On a node that is not the primary, databases are read-only; other files are its own.
   private func admitWrite(_ name: FileName, _ options: MountOpenOptions) throws(StoreError) {
-    guard role != .primary else { return }
+    guard !isWriter(of: name.database) else { return }
     switch name.role {
     case .main, .wal:
       // For when this node is the primary; what a writer needs besides is refused.
@@ -69,7 +74,10 @@ extension Store: MountBackend {
     guard role == .primary else { return 0 }
     switch name.role {
     case .journal: return Self.stableTime
-    case .main: return database(name.path)?.published.isWAL == true ? 0 : Self.stableTime
+    case .main:
+      guard let database = database(name.path) else { return Self.stableTime }
+      // Soon the node itself may change it again, for a replica.
+      return database.published.isWAL || wasLent(database) ? 0 : Self.stableTime
     case .wal, .sharedMemory: return 0
     }
   }
@@ -110,7 +118,7 @@ extension Store: MountBackend {
 
   package func sync(_ file: MountedFile, done: @escaping MountCompletion) {
     switch file.name.role {
-    case .wal where role == .primary:
+    case .wal where isWriter(of: file.name.database):
       syncLog(database(file.name.database), done: done)
     case .main where isRedone(file.name):
       done(nil)
@@ -140,7 +148,7 @@ extension Store: MountBackend {
   /// durable before, does it again, page by page. Where the log would not have every page that was
   /// written, the end of the journal makes up for the sync (`owesSync`).
   private func isRedone(_ name: FileName) -> Bool {
-    guard role == .primary, let database = database(name.path), database.journal.isDurable,
+    guard let database = database(name.path), isWriter(of: database), database.journal.isDurable,
       database.mainLocks.isLocked(LockRange(0, .max), .write)
     else { return false }
     let noted: Void? = database.state.withLockIfAvailable { state in

@@ -33,7 +33,7 @@ extension Store {
     _ end: LockEnd,
     _ proceed: @escaping @Sendable () -> Void
   ) {
-    guard role == .primary else { return proceed() }
+    guard isWriter(of: database) else { return proceed() }
     let isFollowed = database.isFollowed.load(ordering: .relaxed)
     let inline = database.state.withLockIfAvailable { state -> InlineEnd in
       guard mayTouchIndexInline, !state.wal.isDangling, !isFollowed || end == .unlock else {
@@ -66,7 +66,7 @@ extension Store {
     _ end: LockEnd,
     _ proceed: @escaping @Sendable () -> Void
   ) {
-    guard role == .primary else { return proceed() }
+    guard isWriter(of: database) else { return proceed() }
     // Whoever is next may write without a journal.
     database.journal.willEnd()
     let isFollowed = database.isFollowed.load(ordering: .relaxed)
@@ -154,7 +154,9 @@ extension Store {
   }
 
   package func close(_ file: MountedFile, wrote: Bool, done: @escaping MountCompletion) {
-    guard wrote, file.name.role == .main, role == .primary else { return done(nil) }
+    guard wrote, file.name.role == .main, isWriter(of: file.name.path) else {
+      return done(nil)
+    }
     let path = file.name.path
     workers.async { [self] in
       let error = StoreError.catching { () throws(StoreError) in try adoptIfDatabase(path) }

@@ -27,6 +27,8 @@ package final class Store: Sendable {
     var standing: @Sendable () -> Standing = { Standing() }
     /// On a replica, what applies the log.
     weak var engine: ReplicaEngine?
+    /// On a primary, which databases replicas write.
+    var lending: Lending?
     /// What was noted last of the log.
     var savedRedo: RedoPoint?
   }
@@ -76,6 +78,21 @@ package final class Store: Sendable {
 
   package var log: Log { context.log }
   package var role: Role { state.withLock { $0.role } }
+
+  /// Whether clients of this node may write the database: those of the primary, unless it is lent to a replica,
+  /// and those of the replica that has it.
+  func isWriter(of database: Database) -> Bool {
+    role == .primary
+      ? !database.isLent.load(ordering: .acquiring)
+      : database.isBorrowed.load(ordering: .acquiring)
+  }
+
+  /// The same, also for one that is not there yet.
+  func isWriter(of name: String) -> Bool {
+    guard let database = database(name) else { return role == .primary }
+    return isWriter(of: database)
+  }
+
   package var allDatabases: [Database] {
     state.withLock { $0.databases.values.sorted { $0.name < $1.name } }
   }

@@ -68,6 +68,8 @@ package struct StoreConfiguration: Sendable {
   package var followsLogs = false
   /// Whether this node can become the primary, or cease to be it, while it runs.
   package var changesRoles = false
+  /// Whether clients of replicas may write, and this node lets replicas write while it is the primary.
+  package var forwards = false
   /// Names the time since the machine was started, where this node alone writes the databases of its data
   /// directory; nil anywhere else.
   ///

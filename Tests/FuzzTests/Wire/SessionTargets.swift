@@ -36,7 +36,8 @@ enum SessionTargets {
   }
 
   static func seeds(_ kinds: [[Message.Kind]]) -> [[UInt8]] {
-    let operations: [UInt8] = [0x10, 0x11, 0x10, 0x12, 9, 0x10]
+    // None of them is the type of a message, and the last takes nothing of what follows.
+    let operations: [UInt8] = [0x40, 0x40, 0x40, 0x40, 0x42, 0x45, 8]
     return kinds.map { kinds in
       operations
         + script(
@@ -64,7 +65,8 @@ enum SessionTargets {
       seeds([
         [.hello, .acknowledgement, .heartbeat, .goodbye],
         [.hello, .snapshotRequest, .acknowledgement, .snapshotRequest], [.acknowledgement],
-        [.hello, .hello], [.hello, .refusal],
+        [.hello, .hello], [.hello, .refusal], [.hello, .grantRequest, .goodbye],
+        [.hello, .grantAnswer],
       ])
     }
   ) { bytes in
@@ -91,6 +93,10 @@ enum SessionTargets {
         case 2: peer.appended(at: now)
         case 3: peer.isWritable.toggle()
         case 4: peer.stop(.stopping)
+        case 5:
+          peer.answer(
+            WireSeeds.grantAnswers[Int(input.byte()) % WireSeeds.grantAnswers.count]
+          )
         default:
           now += .milliseconds(Int64(input.byte()) * 100)
           peer.tick(at: now, term: operation & 0x80 == 0 ? Term(4) : Term(5), wallClock: 1)
@@ -106,7 +112,7 @@ enum SessionTargets {
           peer.recent(operation & 0x20 == 0 ? batch(first, operation) : nil, at: now)
         case .summarize, .readLog, .openSnapshot, .readSnapshot, .endSnapshot:
           asked.append(directive)
-        case .acknowledged, .dropSnapshot, .noteReplica, .higherTerm: break
+        case .acknowledged, .grant, .dropSnapshot, .noteReplica, .higherTerm: break
         case .close: return
         }
       }
@@ -163,7 +169,8 @@ enum SessionTargets {
     case .endSnapshot(let id):
       let end = SnapshotEnd(index: LogIndex(91), position: WireSeeds.position, pages: 3)
       peer.ended(id, fails ? .failure(refusal) : .success(end))
-    case .acknowledged, .send, .recent, .dropSnapshot, .noteReplica, .higherTerm, .close: break
+    case .acknowledged, .grant, .send, .recent, .dropSnapshot, .noteReplica, .higherTerm, .close:
+      break
     }
   }
 
@@ -176,6 +183,7 @@ enum SessionTargets {
         [.welcome, .entries, .heartbeat, .entries, .goodbye],
         [.welcome, .snapshotBegin, .snapshotPages, .snapshotEnd, .entries],
         [.welcome, .snapshotFailure], [.refusal], [.entries], [.welcome, .welcome],
+        [.welcome, .grantAnswer, .goodbye], [.welcome, .grantRequest],
       ])
     }
   ) { bytes in
@@ -202,6 +210,10 @@ enum SessionTargets {
         case 2: session.progressed()
         case 3: session.isWritable.toggle()
         case 4: session.stop()
+        case 5:
+          session.request(
+            WireSeeds.grantRequests[Int(input.byte()) % WireSeeds.grantRequests.count]
+          )
         default:
           now += .milliseconds(Int64(input.byte()) * 100)
           session.tick(at: now, wallClock: 1)
@@ -214,7 +226,7 @@ enum SessionTargets {
         switch directive {
         case .send(let message): try checkSent(message, session.term)
         case .summarize, .perform, .observe, .readChecksums: asked.append(directive)
-        case .setReading, .repairFailed: break
+        case .setReading, .repairFailed, .grantAnswered: break
         case .close: return
         }
       }
@@ -240,7 +252,7 @@ enum SessionTargets {
     case .observe: session.observed(state, at: now)
     case .readChecksums(let id, _):
       session.checksums(id, fails ? .failure(refusal) : .success([.none]), at: now)
-    case .send, .setReading, .repairFailed, .close: break
+    case .send, .setReading, .repairFailed, .grantAnswered, .close: break
     }
   }
 }

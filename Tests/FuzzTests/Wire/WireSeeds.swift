@@ -3,7 +3,7 @@ import NIOCore
 import Replication
 import Store
 
-/// One message of each kind.
+/// Messages of each kind.
 enum WireSeeds {
   static let cluster = ClusterID(rawValue: "c-1")
 
@@ -30,17 +30,18 @@ enum WireSeeds {
     repairing: 1
   )
 
-  static let messages: [Message] =
-    handshake + snapshots + [
-      .refusal(Refusal(reason: .otherCluster, text: "another cluster")),
-      .entries(LogBatch(first: LogIndex(91), last: LogIndex(92), bytes: Array("entries".utf8))),
-      .acknowledgement(Acknowledgement(progress: progress, snapshotBytes: 8192)),
-      .heartbeat(Heartbeat(last: LogIndex(92), wallClock: 1_700_000_000_000, stamp: 5, echo: 4)),
-      .goodbye(Goodbye(reason: .stopping, text: "the node stops")),
-      .peerHello(PeerHello(cluster: cluster, name: "node2")),
-      .peerWelcome(PeerWelcome(version: 1, features: [], cluster: cluster, name: "node1")),
-      .peerMessage(Array("vote for me".utf8)),
-    ]
+  static let messages: [Message] = handshake + snapshots + grants + others
+
+  private static let others: [Message] = [
+    .refusal(Refusal(reason: .otherCluster, text: "another cluster")),
+    .entries(LogBatch(first: LogIndex(91), last: LogIndex(92), bytes: Array("entries".utf8))),
+    .acknowledgement(Acknowledgement(progress: progress, snapshotBytes: 8192)),
+    .heartbeat(Heartbeat(last: LogIndex(92), wallClock: 1_700_000_000_000, stamp: 5, echo: 4)),
+    .goodbye(Goodbye(reason: .stopping, text: "the node stops")),
+    .peerHello(PeerHello(cluster: cluster, name: "node2")),
+    .peerWelcome(PeerWelcome(version: 1, features: [], cluster: cluster, name: "node1")),
+    .peerMessage(Array("vote for me".utf8)),
+  ]
 
   private static let handshake: [Message] = {
     var messages: [Message] = [
@@ -61,7 +62,7 @@ enum WireSeeds {
         .welcome(
           Welcome(
             version: 1,
-            features: [],
+            features: .supported,
             cluster: cluster,
             name: "node1",
             log: summary,
@@ -73,6 +74,22 @@ enum WireSeeds {
     }
     return messages
   }()
+
+  static let grantRequests: [GrantRequest] = [
+    .ask(GrantID(1), database: "dir/app.db"),
+    .append(GrantID(1), .transaction, payload: Array("a transaction".utf8)),
+    .append(GrantID(1), .stage, payload: Array("a part".utf8)),
+    .readIndex(GrantID(2)), .giveBack(GrantID(1)),
+  ]
+
+  static let grantAnswers: [GrantAnswer] = [
+    .given(GrantID(1), through: LogIndex(91)), .appended(GrantID(1), LogIndex(92)),
+    .refused(GrantID(1), reason: "the disk is full"), .readIndex(GrantID(2), LogIndex(92)),
+    .recalled(GrantID(1)), .ended(GrantID(1), reason: "another writes"),
+  ]
+
+  private static let grants: [Message] =
+    grantRequests.map(Message.grantRequest) + grantAnswers.map(Message.grantAnswer)
 
   private static let snapshots: [Message] = [
     .snapshotRequest(

@@ -19,6 +19,12 @@ final class FakeSink: ReplicationSink {
     var batches = 0
     var failNextEnd = false
     var failAppends: StoreError?
+    /// Asks the primary for grants; nil while it cannot be asked.
+    var send: (@Sendable (GrantRequest) -> Void)?
+    /// The primary's last entry at each welcome after which it could be asked.
+    var connections: [LogIndex] = []
+    var grantAnswers: [GrantAnswer] = []
+    var disconnections = 0
     /// Called at the begin of each append, outside the lock.
     var appendHook: (@Sendable (LogBatch) -> Void)?
     /// Called for each chunk of pages, outside the lock.
@@ -175,6 +181,22 @@ final class FakeSink: ReplicationSink {
     }
     guard isRight else { throw StoreError(.corrupt, "the snapshot is not at its position") }
     wake()
+  }
+
+  func connected(through last: LogIndex, send: @escaping @Sendable (GrantRequest) -> Void) {
+    state.withLock { state in
+      state.connections.append(last)
+      state.send = send
+    }
+  }
+
+  func received(_ answer: GrantAnswer) { state.withLock { $0.grantAnswers.append(answer) } }
+
+  func disconnected() {
+    state.withLock { state in
+      state.disconnections += 1
+      state.send = nil
+    }
   }
 
   func dropUnknown(_ database: String) throws(StoreError) {

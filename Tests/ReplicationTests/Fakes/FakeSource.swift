@@ -21,6 +21,10 @@ final class FakeSource: ReplicationSource {
     var pagesRead = 0
     var failSnapshots = false
     var isWhole = true
+    /// One for each connection that was admitted.
+    var lenders: [FakeLender] = []
+    /// What requests are answered with at once; nil for nothing.
+    var reply: (@Sendable (GrantRequest) -> GrantAnswer?)?
 
     func batch(from first: LogIndex, maxBytes: Int) -> LogBatch? {
       guard var batch = log.batch(from: first, maxBytes: maxBytes) else { return nil }
@@ -91,6 +95,15 @@ final class FakeSource: ReplicationSource {
 
   func acknowledged(by node: String, through index: LogIndex) {
     state.withLock { $0.counted[node] = index }
+  }
+
+  func lender(
+    to node: String,
+    answer: @escaping @Sendable (GrantAnswer) -> Void
+  ) -> any GrantLender {
+    let lender = FakeLender(source: self, node: node, answer: answer)
+    state.withLock { $0.lenders.append(lender) }
+    return lender
   }
 
   func noteReplica(_ node: String, needs index: LogIndex?) {

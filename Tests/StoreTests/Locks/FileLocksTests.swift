@@ -261,7 +261,7 @@ struct GuardedLocksTests {
     let locks = FileLocks()
     let asked = Mutex(0)
     let verdict = Mutex<StoreError?>(StoreError(.full, "no room"))
-    locks.setGuard(range: LockRange(5, 5)) { answer in
+    locks.setGuard(range: LockRange(5, 5)) { _, answer in
       asked.withLock { $0 += 1 }
       answer(verdict.withLock { $0 })
     }

@@ -18,7 +18,7 @@ struct CommitIndexTests {
 
     init(_ index: CommitIndex, for entry: UInt64) {
       let refusal = StoreError(.readOnly, "not the primary")
-      index.wait(for: LogIndex(entry), orElse: refusal) { [self] error in
+      index.wait(for: LogIndex(entry), isForwarded: false, orElse: refusal) { [self] error in
         outcome.withLock { $0 = error.map { "\($0.code)" } ?? "committed" }
       }
     }

@@ -1,0 +1,128 @@
+import LTX
+import Synchronization
+
+/// What a replica's clients write: a `DatabaseBorrow` for each database, and the connection to the primary that they
+/// have in common.
+package final class Borrowing: Sendable {
+  private struct State {
+    var send: (@Sendable (GrantRequest) -> Void)?
+    var lastID: UInt64 = 0
+    var borrows: [String: DatabaseBorrow] = [:]
+    /// Who asked, by what they asked with on the present connection.
+    var asked: [GrantID: DatabaseBorrow] = [:]
+    var progress: SubscriptionToken?
+    var hasEnded = false
+  }
+
+  private let store: Store
+  private let state = Mutex(State())
+
+  init(_ store: Store) { self.store = store }
+
+  private var all: [DatabaseBorrow] { state.withLock { Array($0.borrows.values) } }
+
+  /// Lets clients who want to write the database wait for the primary's grant.
+  func watch(_ database: Database) {
+    let borrow = state.withLock { state -> DatabaseBorrow? in
+      guard !state.hasEnded else { return nil }
+      let name = database.name
+      if let known = state.borrows[name], known.database === database { return known }
+      let borrow = DatabaseBorrow(database, in: store, self)
+      state.borrows[name] = borrow
+      return borrow
+    }
+    borrow?.guardWriters()
+  }
+
+  // MARK: The connection
+
+  package func connected(
+    through last: LogIndex,
+    send: @escaping @Sendable (GrantRequest) -> Void
+  ) {
+    state.withLock { $0.send = send }
+    let token = store.state.withLock({ $0.engine })?.onProgress { [weak self] in
+      self?.progressed()
+    }
+    state.withLock { $0.progress = token }
+    for borrow in all { borrow.connected(through: last) }
+  }
+
+  package func disconnected() {
+    let token = state.withLock { state in
+      state.send = nil
+      state.asked = [:]
+      defer { state.progress = nil }
+      return state.progress
+    }
+    withExtendedLifetime(token) {}
+    for borrow in all { borrow.disconnected() }
+  }
+
+  package func received(_ answer: GrantAnswer) {
+    let borrow = state.withLock { state in
+      switch answer {
+      case .ended(let id, _): state.asked.removeValue(forKey: id)
+      case .given(let id, _), .recalled(let id), .appended(let id, _), .refused(let id, _),
+        .readIndex(let id, _):
+        state.asked[id]
+      }
+    }
+    borrow?.received(answer)
+  }
+
+  /// Asks the primary for the grant of a database.
+  ///
+  /// - Parameter prepare: called before it is asked; the answer may come at once.
+  func ask(for borrow: DatabaseBorrow, prepare: (GrantID) -> Void) {
+    let asked = state.withLock { state -> (GrantID, @Sendable (GrantRequest) -> Void)? in
+      guard let send = state.send else { return nil }
+      state.lastID += 1
+      let id = GrantID(state.lastID)
+      state.asked[id] = borrow
+      return (id, send)
+    }
+    // Else whoever waits asks when there is a connection.
+    guard let (id, send) = asked else { return }
+    prepare(id)
+    send(.ask(id, database: borrow.database.name))
+  }
+
+  func giveBack(_ id: GrantID) {
+    let send = state.withLock { state in
+      state.asked.removeValue(forKey: id) == nil ? nil : state.send
+    }
+    send?(.giveBack(id))
+  }
+
+  /// - Returns: whether it was sent.
+  func append(_ id: GrantID, _ kind: LogEntryKind, _ bytes: [UInt8]) -> Bool {
+    guard let send = state.withLock({ $0.asked[id] == nil ? nil : $0.send }) else { return false }
+    send(.append(id, kind, payload: bytes))
+    return true
+  }
+
+  // MARK: This node
+
+  /// More has been applied.
+  private func progressed() { for borrow in all { borrow.progressed() } }
+
+  /// This node's log is about to lose what another primary does not have, or this node is about to be the primary
+  /// itself: whatever is not in the log by now will not come.
+  func settle() { for borrow in all { borrow.settle() } }
+
+  /// This node follows nobody any more.
+  func end() {
+    let borrows = state.withLock { state in
+      state.hasEnded = true
+      state.send = nil
+      return Array(state.borrows.values)
+    }
+    for borrow in borrows { borrow.end() }
+  }
+
+  /// The databases that clients of this node write at the moment.
+  var borrowed: [String] {
+    all.filter { $0.database.isBorrowed.load(ordering: .acquiring) }.map(\.database.name).sorted()
+  }
+}

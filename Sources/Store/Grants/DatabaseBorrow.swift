@@ -1,0 +1,378 @@
+import Dispatch
+import LTX
+import Logging
+import Synchronization
+
+/// One database of a replica whose clients may write.
+///
+/// A client that is about to write waits in the guard of the lock with which a transaction begins. Meanwhile the
+/// node asks the primary for the grant, applies what it lacks, and lets go of its own locks, as when it becomes the
+/// primary; then the client gets its lock. What it commits goes to the primary (`append`). The node takes the database
+/// over again before it gives the grant back, as when it ceases to be the primary.
+///
+/// Whether the client's copy is current SQLite finds out by itself with a write-ahead log. With a rollback journal a
+/// client that reads keeps the node from applying anything: where something is missing it is told that the database
+/// is busy, and the grant waits for its next attempt.
+final class DatabaseBorrow: Sendable {
+  enum Phase: Equatable {
+    case none
+    case asked(GrantID)
+    /// Given, but something is to be applied before: up to this entry.
+    case behind(GrantID, through: LogIndex)
+    case held(GrantID)
+    /// To be given back once no client is in a transaction.
+    case returning(GrantID)
+
+    var id: GrantID? {
+      switch self {
+      case .none: nil
+      case .asked(let id), .behind(let id, _), .held(let id), .returning(let id): id
+      }
+    }
+  }
+
+  struct State {
+    var phase = Phase.none
+    /// Whether others want to write.
+    var isRecalled = false
+    var parked = ParkedWriters()
+    /// How many are getting a lock at this moment, for which they need not wait.
+    var entering = 0
+    /// Counts transactions that were begun.
+    var uses = 0
+    /// Why the primary gave no grant, the last time.
+    var refusal: String?
+    /// What was sent and is not known to be in the log.
+    var sent: SentTransaction?
+    var hasEnded = false
+  }
+
+  /// How long a client is kept waiting, in milliseconds; SQLite is then told that the database is busy.
+  static let patience = 5_000
+  /// How long a grant that nobody else wants is kept after its last transaction, in milliseconds.
+  static let idleTime = 500
+  /// The longest pause before it is tried again to take the database over from a client, in milliseconds.
+  private static let longestPause = 20
+  /// Before it is tried again to get what was refused, in milliseconds.
+  private static let refusedPause = 100
+
+  let store: Store
+  let database: Database
+  let state = Mutex(State())
+  private unowned let borrowing: Borrowing
+  private let queue = DispatchQueue(label: "halite.borrow", qos: .userInitiated)
+
+  init(_ database: Database, in store: Store, _ borrowing: Borrowing) {
+    self.database = database
+    self.store = store
+    self.borrowing = borrowing
+  }
+
+  private var engine: ReplicaEngine? { store.state.withLock { $0.engine } }
+
+  // MARK: Clients
+
+  func guardWriters() {
+    database.sharedMemoryLocks.setGuard(range: WALLock.writers) { [weak self] request, answer in
+      guard let self else { return answer(Store.walRefusal) }
+      guard request.range.overlaps(WALLock.write) else {
+        // Checkpoints are the daemon's while it writes the log.
+        return enter(answer, orElse: Store.walRefusal)
+      }
+      want(answer)
+    }
+    let range = LockRange(MainLock.pending.start, MainLock.reserved.end)
+    database.mainLocks.setGuard(range: range) { [weak self, database] request, answer in
+      guard let self else { return answer(Store.mainRefusal) }
+      guard request.range.overlaps(MainLock.reserved) else {
+        let isWriter = database.mainLocks.holds(
+          owner: request.owner,
+          range: MainLock.reserved,
+          kind: .write
+        )
+        return isWriter ? answer(nil) : enter(answer, orElse: Store.mainRefusal)
+      }
+      want(answer)
+    }
+  }
+
+  /// Answers at once whether this node has the grant.
+  private func enter(
+    _ answer: @escaping @Sendable (StoreError?) -> Void,
+    orElse refusal: StoreError
+  ) {
+    let isHeld = state.withLock { state in
+      guard case .held = state.phase else { return false }
+      state.entering += 1
+      return true
+    }
+    guard isHeld else { return answer(refusal) }
+    answer(nil)
+    state.withLock { $0.entering -= 1 }
+  }
+
+  /// A client is about to begin a transaction.
+  private func want(_ answer: @escaping @Sendable (StoreError?) -> Void) {
+    enum Next { case go, refuse, wait(UInt64) }
+    let published = database.published
+    let next = state.withLock { state -> Next in
+      if state.hasEnded { return .refuse }
+      if case .held = state.phase, state.parked.claim() || !state.isRecalled {
+        state.uses += 1
+        state.entering += 1
+        return .go
+      }
+      // It keeps the node from applying what is missing.
+      if case .behind = state.phase, !published.isWAL {
+        state.parked.owe()
+        return .refuse
+      }
+      return .wait(state.parked.park(answer, at: published.position))
+    }
+    switch next {
+    case .go:
+      answer(nil)
+      let isRecalled = state.withLock { state in
+        state.entering -= 1
+        return state.isRecalled
+      }
+      if isRecalled { queue.async { self.giveBackIfWanted() } }
+    case .refuse: answer(Store.walRefusal)
+    case .wait(let ticket):
+      queue.async { self.advance() }
+      queue.asyncAfter(deadline: .now() + .milliseconds(Self.patience)) {
+        self.state.withLock { $0.parked.remove(ticket) }?(Store.walRefusal)
+      }
+    }
+  }
+
+  /// It is the turn of this node's clients.
+  private func admitParked() {
+    let position = database.published.position
+    let parked = state.withLock { state in
+      state.uses += 1
+      return state.parked.admit(at: position)
+    }
+    for answer in parked { answer(nil) }
+  }
+
+  /// They are to try again.
+  private func dismissParked() {
+    for answer in state.withLock({ $0.parked.dismiss() }) { answer(Store.walRefusal) }
+  }
+
+  // MARK: Inputs
+
+  func progressed() {
+    let isBehind = state.withLock { if case .behind = $0.phase { true } else { false } }
+    if isBehind { queue.async { self.advance() } }
+  }
+
+  func received(_ answer: GrantAnswer) {
+    switch answer {
+    case .given(let id, let last):
+      state.withLock { state in
+        if state.phase == .asked(id) { state.phase = .behind(id, through: last) }
+      }
+      queue.async { self.arrived() }
+    case .recalled(let id):
+      let isNews = state.withLock { state in
+        guard state.phase.id == id, !state.isRecalled else { return false }
+        state.isRecalled = true
+        return true
+      }
+      if isNews { queue.async { self.giveBackIfWanted() } }
+    case .ended(let id, let reason): ended(id, reason)
+    case .appended(let id, let index): state.withLock { $0.sent?.appended(id, index) }
+    case .refused(let id, let reason): state.withLock { $0.sent?.refused(id, reason) }
+    case .readIndex: break
+    }
+  }
+
+  func connected(through last: LogIndex) {
+    state.withLock { $0.sent?.reconnected(through: last) }
+    queue.async { self.advance() }
+  }
+
+  func disconnected() { lose() }
+
+  /// - Returns: whether it was sent.
+  func send(_ id: GrantID, _ kind: LogEntryKind, _ bytes: [UInt8]) -> Bool {
+    borrowing.append(id, kind, bytes)
+  }
+
+  /// Whatever is not in the log by now will not come.
+  func settle() { state.withLock { $0.sent?.reconnected(through: .zero) } }
+
+  func end() {
+    state.withLock { state in
+      state.hasEnded = true
+      state.sent?.reconnected(through: .zero)
+    }
+    if database.isBorrowed.exchange(false, ordering: .acquiringAndReleasing) {
+      database.forwarding.withLock { $0 = nil }
+    }
+    dismissParked()
+  }
+
+  private func ended(_ id: GrantID, _ reason: String) {
+    let isKnown = state.withLock { state in
+      guard state.phase.id == id else { return false }
+      state.refusal = reason
+      return true
+    }
+    guard isKnown else { return }
+    lose()
+    // Those who wait ask again.
+    queue.asyncAfter(deadline: .now() + .milliseconds(Self.refusedPause)) { self.advance() }
+  }
+
+  /// There is no grant any more: a transaction under way meets an error where it would be committed.
+  private func lose() {
+    let phase = state.withLock { state in
+      defer {
+        state.phase = .none
+        state.isRecalled = false
+      }
+      state.sent?.lost()
+      return state.phase
+    }
+    switch phase {
+    case .none, .asked, .behind: break
+    case .held, .returning:
+      guard let engine else { return }
+      engine.noteEntering(database.name)
+      database.isLeaving.store(true, ordering: .releasing)
+      database.isBorrowed.store(false, ordering: .releasing)
+      database.forwarding.withLock { $0 = nil }
+      engine.takeOverLost(database.name)
+    }
+  }
+
+  // MARK: On the queue
+
+  /// Asks for the grant, or takes it up, where somebody waits.
+  private func advance() {
+    let (phase, isWanted) = state.withLock { ($0.phase, !$0.parked.isEmpty && !$0.hasEnded) }
+    switch phase {
+    case .none:
+      guard isWanted, let engine, !engine.holdsBack(database.name) else { return retry(isWanted) }
+      borrowing.ask(for: self) { id in
+        state.withLock { if $0.phase == .none { $0.phase = .asked(id) } }
+      }
+    case .behind(let id, let last):
+      if hasApplied(last) { enter(id) }
+    case .asked, .held, .returning: break
+    }
+  }
+
+  /// The database is being taken over, or fetched.
+  private func retry(_ isWanted: Bool) {
+    guard isWanted, engine != nil else { return }
+    queue.asyncAfter(deadline: .now() + .milliseconds(Self.longestPause)) { self.advance() }
+  }
+
+  /// The grant has come.
+  private func arrived() {
+    guard case .behind(_, let last) = state.withLock({ $0.phase }) else { return }
+    if !hasApplied(last), !database.published.isWAL { dismissParked() }
+    advance()
+  }
+
+  private func hasApplied(_ last: LogIndex) -> Bool {
+    guard let engine, store.log.last.index >= last else { return false }
+    return engine.has(database.name, reached: last.next) && !engine.holdsBack(database.name)
+  }
+
+  private func enter(_ id: GrantID) {
+    guard let engine else { return }
+    try? engine.applier(database.name).alone {
+      database.reading.withLock { _ in database.releaseDaemonLocks() }
+      database.forwarding.withLock { $0 = ForwardedLog(borrow: self, id: id) }
+      database.isBorrowed.store(true, ordering: .releasing)
+    }
+    let isHeld = state.withLock { state in
+      guard case .behind(id, _) = state.phase else { return false }
+      state.phase = .held(id)
+      return true
+    }
+    guard isHeld else {
+      // The connection broke meanwhile.
+      state.withLock { $0.phase = .held(id) }
+      return lose()
+    }
+    admitParked()
+    let delay = state.withLock { $0.parked.isOwed } ? ParkedWriters.courtesy : 0
+    queue.asyncAfter(deadline: .now() + .milliseconds(delay)) {
+      _ = self.state.withLock { $0.parked.claim() }
+      self.giveBackIfWanted()
+    }
+    checkIdle()
+  }
+
+  private func checkIdle() {
+    let uses = state.withLock { $0.uses }
+    queue.asyncAfter(deadline: .now() + .milliseconds(Self.idleTime)) {
+      let (isHeld, isIdle) = self.state.withLock { state in
+        guard case .held = state.phase else { return (false, false) }
+        return (true, state.uses == uses)
+      }
+      guard isHeld else { return }
+      isIdle ? self.giveBack() : self.checkIdle()
+    }
+  }
+
+  private func giveBackIfWanted() {
+    if state.withLock({ $0.isRecalled && !$0.parked.isOwed }) { giveBack() }
+  }
+
+  private func giveBack() {
+    let isHeld = state.withLock { state in
+      guard case .held(let id) = state.phase else { return false }
+      state.phase = .returning(id)
+      return true
+    }
+    if isHeld { tryToReturn(pause: 1) }
+  }
+
+  private func tryToReturn(pause: Int) {
+    guard case .returning(let id) = state.withLock({ $0.phase }), let engine else { return }
+    let outcome: Result<TakeOver, StoreError>
+    do throws(StoreError) {
+      let isEntered = state.withLock { $0.entering > 0 }
+      let result = isEntered ? .later : try database.takeOver()
+      if case .differs = result { try engine.markForRepair([database.name]) }
+      outcome = .success(result)
+    } catch { outcome = .failure(error) }
+    switch outcome {
+    case .success(.later):
+      let next = min(2 * pause, Self.longestPause)
+      queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToReturn(pause: next) }
+    case .failure(let error):
+      store.context.logger.error(
+        "a database could not be taken over; it is tried again",
+        metadata: ["database": "\(database.name)", "error": "\(error)"]
+      )
+      queue.asyncAfter(deadline: .now() + .milliseconds(Self.longestPause)) {
+        self.tryToReturn(pause: Self.longestPause)
+      }
+    case .success(.done), .success(.differs): returned(id, engine)
+    }
+  }
+
+  private func returned(_ id: GrantID, _ engine: ReplicaEngine) {
+    let isOurs = state.withLock { state in
+      guard state.phase == .returning(id) else { return false }
+      state.phase = .none
+      state.isRecalled = false
+      return true
+    }
+    // Else the connection broke, and it is being taken over again.
+    guard isOurs else { return }
+    database.isBorrowed.store(false, ordering: .releasing)
+    database.forwarding.withLock { $0 = nil }
+    borrowing.giveBack(id)
+    engine.applier(database.name).wake()
+    advance()
+  }
+}

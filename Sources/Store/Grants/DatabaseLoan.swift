@@ -1,0 +1,296 @@
+import Dispatch
+import LTX
+import Logging
+import Synchronization
+
+/// One database of a primary that lets replicas write: the shell of its `GrantQueue`.
+///
+/// To lend the database the daemon takes it over from the primary's own clients, as when the node ceases to be the
+/// primary, and applies what the replica appends as a replica does. To have it back it lets go of its locks again.
+/// Everything happens on one queue, in order.
+final class DatabaseLoan: Sendable {
+  enum Party: Hashable, Sendable {
+    /// Clients of this node.
+    case own
+    case replica(Lender, GrantID)
+  }
+
+  /// How long clients of this node are kept waiting, in milliseconds; SQLite is then told that the database is busy.
+  static let patience = 5_000
+  /// How long a replica may take to give back what it is asked for, in milliseconds.
+  static let recallLimit = 10_000
+  /// For how long after it was lent the kernel is told nothing of the database's files that it could believe, in
+  /// milliseconds.
+  static let recently: UInt64 = 60_000
+  /// The longest pause before it is tried again to take the database over from a client, in milliseconds.
+  private static let longestPause = 20
+
+  struct State {
+    var grants = GrantQueue<Party>(owner: .own)
+    /// Clients that are about to write.
+    var parked = ParkedWriters()
+    /// Entries that have not been applied yet.
+    var unapplied: [LogIndex] = []
+    /// What waits until all has been applied.
+    var afterwards: [@Sendable () -> Void] = []
+    var hasEnded = false
+  }
+
+  let store: Store
+  let database: Database
+  let queue = DispatchQueue(label: "halite.loan", qos: .userInitiated)
+  let state = Mutex(State())
+  let applying = Mutex<DatabaseApplier?>(nil)
+
+  init(_ database: Database, in store: Store) {
+    self.database = database
+    self.store = store
+  }
+
+  var log: Log { store.log }
+
+  /// The holder, unless it is this node, and how many others wait.
+  var standing: (holder: String?, waiting: [String]) {
+    state.withLock { state in
+      func name(_ party: Party) -> String? {
+        if case .replica(let lender, _) = party { return lender.node }
+        return nil
+      }
+      return (name(state.grants.holder), state.grants.waiting.map { name($0) ?? "clients here" })
+    }
+  }
+
+  // MARK: Inputs
+
+  func ask(_ lender: Lender, _ id: GrantID) {
+    queue.async { self.perform { $0.ask(.replica(lender, id)) } }
+  }
+
+  func gaveBack(_ lender: Lender, _ id: GrantID) {
+    queue.async {
+      self.whenApplied { self.perform { $0.gaveBack(.replica(lender, id)) } }
+    }
+  }
+
+  func pause() { queue.async { self.perform { $0.pause() } } }
+  func resume() { queue.async { self.perform { $0.resume() } } }
+
+  /// Appends what a replica has written, and applies it.
+  func append(_ lender: Lender, _ id: GrantID, _ kind: LogEntryKind, _ payload: [UInt8]) {
+    queue.async {
+      guard kind != .stage else { return self.appendNow(lender, id, kind, payload) }
+      self.whenApplied { self.appendNow(lender, id, kind, payload) }
+    }
+  }
+
+  // MARK: Clients of this node
+
+  /// Keeps a client that wants to write waiting until it is its turn.
+  private func park(_ answer: @escaping @Sendable (StoreError?) -> Void) {
+    enum Next { case go, refuse, wait(UInt64) }
+    let published = database.published
+    let next = state.withLock { state -> Next in
+      if state.hasEnded { return .refuse }
+      if state.grants.holder == .own, state.parked.claim() { return .go }
+      // It keeps what a replica has written from being applied, and has not seen it.
+      guard published.isWAL || state.unapplied.isEmpty else {
+        state.parked.owe()
+        return .refuse
+      }
+      return .wait(state.parked.park(answer, at: published.position))
+    }
+    switch next {
+    case .go:
+      answer(nil)
+      queue.async { self.beginLending() }
+    case .refuse:
+      answer(Store.walRefusal)
+      queue.async { self.perform { $0.ask(.own) } }
+    case .wait(let ticket): wait(ticket)
+    }
+  }
+
+  private func wait(_ ticket: UInt64) {
+    queue.async {
+      self.perform { $0.ask(.own) }
+      // It may have come back just before.
+      let isOwn = self.state.withLock { $0.grants.holder == .own && !$0.grants.isRecalled }
+      if isOwn { self.admitParked() }
+    }
+    queue.asyncAfter(deadline: .now() + .milliseconds(Self.patience)) {
+      let (late, isLast) = self.state.withLock { ($0.parked.remove(ticket), $0.parked.isEmpty) }
+      guard let late else { return }
+      late(Store.walRefusal)
+      if isLast { self.withdraw() }
+    }
+  }
+
+  /// Nobody of this node wants to write any more.
+  private func withdraw() {
+    perform { grants in grants.holder == .own ? [] : grants.gaveBack(.own) }
+  }
+
+  private func keepWritersOut() {
+    let isLent: @Sendable () -> Bool = { [database] in database.isLent.load(ordering: .acquiring) }
+    database.sharedMemoryLocks.setGuard(range: WALLock.writers) { [weak self] request, answer in
+      guard let self else { return answer(nil) }
+      guard request.range.overlaps(WALLock.write) else {
+        // Checkpoints; while the database is lent they are the daemon's.
+        return answer(isLent() ? Store.walRefusal : nil)
+      }
+      self.park(answer)
+    }
+    let range = LockRange(MainLock.pending.start, MainLock.reserved.end)
+    database.mainLocks.setGuard(range: range) { [weak self, database] request, answer in
+      guard let self else { return answer(nil) }
+      guard request.range.overlaps(MainLock.reserved) else {
+        // Who has begun a transaction goes on; journals of others are played back by the daemon.
+        let isWriter = database.mainLocks.holds(
+          owner: request.owner,
+          range: MainLock.reserved,
+          kind: .write
+        )
+        return answer(isWriter || !isLent() ? nil : Store.mainRefusal)
+      }
+      self.park(answer)
+    }
+  }
+
+  // MARK: Directives
+
+  private func perform(
+    _ input: @Sendable (inout GrantQueue<Party>) -> [GrantQueue<Party>.Directive]
+  ) {
+    let directives = state.withLock { state in state.hasEnded ? [] : input(&state.grants) }
+    for directive in directives {
+      switch directive {
+      case .recall(.own):
+        keepWritersOut()
+        guard state.withLock({ $0.parked.isOwed }) else { return beginLending() }
+        queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.courtesy)) {
+          // Else it was claimed, which has begun it.
+          if self.state.withLock({ $0.parked.claim() }) { self.beginLending() }
+        }
+      case .recall(.replica(let lender, let id)):
+        lender.answer(.recalled(id))
+        queue.asyncAfter(deadline: .now() + .milliseconds(Self.recallLimit)) {
+          self.revoke(lender, id)
+        }
+      case .give(.own): endLending()
+      case .give(.replica(let lender, let id)):
+        lender.answer(.given(id, through: database.state.withLock { $0.entry }))
+      }
+    }
+  }
+
+  private func revoke(_ lender: Lender, _ id: GrantID) {
+    let isHeld = state.withLock { $0.grants.holder == .replica(lender, id) && !$0.hasEnded }
+    guard isHeld else { return }
+    store.context.logger.warning(
+      "a replica did not give a database back in time, and can commit nothing to it any more",
+      metadata: ["database": "\(database.name)", "replica": "\(lender.node)"]
+    )
+    lender.answer(.ended(id, reason: "it was not given back in time, and others wait for it"))
+    gaveBack(lender, id)
+  }
+
+  private func beginLending() {
+    guard isBeingRecalled else { return }
+    let now = store.context.clock.milliseconds
+    let before = database.lentAt.exchange(now, ordering: .acquiringAndReleasing)
+    // What the kernel may still believe of the file, which the daemon is about to change.
+    let isBelieved = now &- before > Self.recently && !database.published.isWAL
+    let delay = isBelieved ? Store.settlingMilliseconds : 0
+    queue.asyncAfter(deadline: .now() + .milliseconds(delay)) { self.tryToLend(pause: 1) }
+  }
+
+  /// Whether clients of this node have the grant and are to give it up.
+  private var isBeingRecalled: Bool {
+    state.withLock { !$0.hasEnded && $0.grants.holder == .own && $0.grants.isRecalled }
+  }
+
+  private func tryToLend(pause: Int) {
+    guard isBeingRecalled else { return }
+    log.settleCommits()
+    let outcome: Result<TakeOver, StoreError>
+    do throws(StoreError) { outcome = .success(try database.takeOver()) } catch {
+      outcome = .failure(error)
+    }
+    switch outcome {
+    case .success(.done):
+      database.isLent.store(true, ordering: .releasing)
+      perform { $0.gaveBack(.own) }
+    case .success(.later):
+      let next = min(2 * pause, Self.longestPause)
+      queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToLend(pause: next) }
+    case .success(.differs):
+      refuse("the primary's own files of it are not as they were committed")
+    case .failure(let error): refuse(error.message)
+    }
+  }
+
+  /// Lends the database to nobody.
+  private func refuse(_ reason: String) {
+    store.context.logger.error(
+      "a database cannot be lent to a replica",
+      metadata: ["database": "\(database.name)", "reason": "\(reason)"]
+    )
+    let waiting = state.withLock { $0.grants.waiting }
+    for case .replica(let lender, let id) in waiting {
+      lender.answer(.ended(id, reason: reason))
+      perform { $0.gaveBack(.replica(lender, id)) }
+    }
+    perform { $0.gaveBack(.own) }
+  }
+
+  /// Clients of this node write again.
+  private func endLending() {
+    database.reading.withLock { _ in database.releaseDaemonLocks() }
+    database.isLent.store(false, ordering: .releasing)
+    database.lentAt.store(store.context.clock.milliseconds, ordering: .releasing)
+    if store.paused.isPaused {
+      store.pauseWriters(of: database)
+    } else {
+      store.admitWriters(of: database)
+    }
+    admitParked()
+  }
+
+  /// With a rollback journal a client that reads keeps the node from applying anything, and what it has seen is
+  /// not current any more: it is to try again.
+  func dismissParked() {
+    guard !database.published.isWAL else { return }
+    for answer in state.withLock({ $0.parked.dismiss() }) { answer(Store.walRefusal) }
+  }
+
+  /// It is the turn of this node's clients.
+  private func admitParked() {
+    let position = database.published.position
+    for answer in state.withLock({ $0.parked.admit(at: position) }) {
+      store.paused.wait { answer(self.store.role == .primary ? nil : Store.walRefusal) }
+    }
+  }
+
+  // MARK: End
+
+  /// This node is not the primary any more. Cheap.
+  func end() {
+    let (parked, parties) = state.withLock { state in
+      state.hasEnded = true
+      state.afterwards = []
+      return (state.parked.take(), [state.grants.holder] + state.grants.waiting)
+    }
+    database.isLent.store(false, ordering: .releasing)
+    for answer in parked { answer(Store.walRefusal) }
+    for case .replica(let lender, let id) in parties {
+      lender.answer(.ended(id, reason: "this node is not the primary any more"))
+    }
+  }
+
+  /// Waits until nothing is under way, and tells what has not been applied. After `end`; blocks.
+  func takeUnapplied() -> [LogIndex] {
+    queue.sync {}
+    if let applier = applying.withLock({ $0 }) { try? applier.alone {} }
+    return state.withLock { $0.unapplied }
+  }
+}

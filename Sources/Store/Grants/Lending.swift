@@ -1,0 +1,168 @@
+import LTX
+import Synchronization
+
+/// What a primary has lent to replicas: a `DatabaseLoan` for each database that one has asked for.
+package final class Lending: Sendable {
+  private struct State {
+    var loans: [String: DatabaseLoan] = [:]
+    var isPaused = false
+    var hasEnded = false
+  }
+
+  private let store: Store
+  private let state = Mutex(State())
+  private let commits = Mutex<SubscriptionToken?>(nil)
+
+  init(store: Store) {
+    self.store = store
+    let token = store.log.commits.onAdvance { [weak self] in
+      for loan in self?.all ?? [] { loan.wake() }
+    }
+    commits.withLock { $0 = token }
+  }
+
+  private var all: [DatabaseLoan] { state.withLock { Array($0.loans.values) } }
+
+  /// The loan of a database; nil where this node is not the primary any more, or it is no name of one.
+  func loan(_ name: String) -> DatabaseLoan? {
+    guard FileName(name).isDatabase else { return nil }
+    let database = store.makeDatabase(name)
+    return state.withLock { state in
+      guard !state.hasEnded else { return nil }
+      if let known = state.loans[name], known.database === database { return known }
+      let loan = DatabaseLoan(database, in: store)
+      if state.isPaused { loan.pause() }
+      state.loans[name] = loan
+      return loan
+    }
+  }
+
+  /// Has everything back, and lends nothing until `resume`: this node is about to hand over.
+  func pause() {
+    state.withLock { $0.isPaused = true }
+    for loan in all { loan.pause() }
+  }
+
+  func resume() {
+    state.withLock { $0.isPaused = false }
+    for loan in all { loan.resume() }
+  }
+
+  /// This node is not the primary any more. Cheap.
+  func end() {
+    state.withLock { $0.hasEnded = true }
+    for loan in all { loan.end() }
+  }
+
+  /// What replicas have written and has not been applied, by database. After `end`; blocks until nothing is under
+  /// way.
+  func takeUnapplied() -> [String: [LogIndex]] {
+    var unapplied: [String: [LogIndex]] = [:]
+    for loan in all {
+      let entries = loan.takeUnapplied()
+      if !entries.isEmpty { unapplied[loan.database.name] = entries }
+    }
+    return unapplied
+  }
+
+  /// The databases that a replica has or waits for: who has it, nil for this node, and who waits.
+  package var standing: [(database: String, holder: String?, waiting: [String])] {
+    all.compactMap { loan in
+      let (holder, waiting) = loan.standing
+      return holder == nil && waiting.isEmpty ? nil : (loan.database.name, holder, waiting)
+    }.sorted { $0.database < $1.database }
+  }
+}
+
+/// The primary's end of one connection of a replica.
+final class Lender: GrantLender {
+  let node: String
+  let answer: @Sendable (GrantAnswer) -> Void
+  private let store: Store
+  private struct State {
+    var grants: [GrantID: DatabaseLoan] = [:]
+    var hasEnded = false
+  }
+  private let state = Mutex(State())
+
+  init(node: String, store: Store, answer: @escaping @Sendable (GrantAnswer) -> Void) {
+    self.node = node
+    self.store = store
+    self.answer = answer
+  }
+
+  func receive(_ request: GrantRequest) {
+    switch request {
+    case .ask(let id, let name): ask(id, name)
+    case .giveBack(let id):
+      state.withLock { $0.grants.removeValue(forKey: id) }?.gaveBack(self, id)
+    case .append(let id, let kind, let payload):
+      guard let loan = state.withLock({ $0.grants[id] }) else {
+        return answer(.refused(id, reason: "the grant is over"))
+      }
+      loan.append(self, id, kind, payload)
+    case .readIndex(let id): answer(.readIndex(id, store.readIndex ?? .zero))
+    }
+  }
+
+  private func ask(_ id: GrantID, _ name: String) {
+    guard let lending = store.state.withLock({ $0.lending }), let loan = lending.loan(name) else {
+      let reason =
+        store.configuration.forwards
+        ? "this node is not the primary, or \(name) cannot be a database"
+        : "write-forwarding is off on the primary"
+      return answer(.ended(id, reason: reason))
+    }
+    let isOpen = state.withLock { state in
+      if !state.hasEnded { state.grants[id] = loan }
+      return !state.hasEnded
+    }
+    if isOpen { loan.ask(self, id) }
+  }
+
+  func end() {
+    let grants = state.withLock { state in
+      state.hasEnded = true
+      defer { state.grants = [:] }
+      return state.grants
+    }
+    for (id, loan) in grants { loan.gaveBack(self, id) }
+  }
+}
+
+extension Lender: Hashable {
+  static func == (one: Lender, other: Lender) -> Bool { one === other }
+  func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
+}
+
+extension Store {
+  package func lender(
+    to node: String,
+    answer: @escaping @Sendable (GrantAnswer) -> Void
+  ) -> any GrantLender {
+    Lender(node: node, store: self, answer: answer)
+  }
+
+  /// Up to where a node must have applied the log to show all that was committed before this call; nil where this
+  /// node is not known to be the primary.
+  var readIndex: LogIndex? {
+    guard role == .primary, log.holdsLease else { return nil }
+    return log.needsMajority ? log.committed : log.last.index
+  }
+
+  /// What replicas write or want to write.
+  package var lent: [(database: String, holder: String?, waiting: [String])] {
+    state.withLock { $0.lending }?.standing ?? []
+  }
+
+  /// Whether the node itself may write the database soon, for a replica, or has done so.
+  func wasLent(_ database: Database) -> Bool {
+    let at = database.lentAt.load(ordering: .acquiring)
+    return at > 0 && context.clock.milliseconds &- at < DatabaseLoan.recently
+  }
+
+  /// Whether clients may end transactions over several databases.
+  var mayEndSuperJournals: Bool {
+    role == .primary || allDatabases.contains { $0.isBorrowed.load(ordering: .acquiring) }
+  }
+}
