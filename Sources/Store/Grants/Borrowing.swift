@@ -34,6 +34,21 @@ package final class Borrowing: Sendable {
     borrow?.guardWriters()
   }
 
+  /// Lets a client wait for its turn to write.
+  ///
+  /// - Returns: false where this node follows nobody any more.
+  func want(_ database: Database, _ answer: @escaping ParkedWriters.Answer) -> Bool {
+    let borrow = state.withLock { $0.borrows[database.name] }
+    guard let borrow, borrow.database === database else { return false }
+    borrow.want(answer)
+    return true
+  }
+
+  func dismissWriters(of name: String) {
+    guard let borrow = state.withLock({ $0.borrows[name] }) else { return }
+    if !borrow.database.published.isWAL { borrow.dismissParked() }
+  }
+
   // MARK: The connection
 
   package func connected(
@@ -112,13 +127,15 @@ package final class Borrowing: Sendable {
   func settle() { for borrow in all { borrow.settle() } }
 
   /// This node follows nobody any more.
-  func end() {
+  ///
+  /// - Returns: clients that wait to write.
+  func end() -> [ParkedWriters.Answer] {
     let borrows = state.withLock { state in
       state.hasEnded = true
       state.send = nil
       return Array(state.borrows.values)
     }
-    for borrow in borrows { borrow.end() }
+    return borrows.flatMap { $0.end() }
   }
 
   /// The databases that clients of this node write at the moment.

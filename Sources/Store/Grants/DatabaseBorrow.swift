@@ -112,9 +112,10 @@ final class DatabaseBorrow: Sendable {
   }
 
   /// A client is about to begin a transaction.
-  private func want(_ answer: @escaping @Sendable (StoreError?) -> Void) {
+  func want(_ answer: @escaping ParkedWriters.Answer) {
     enum Next { case go, refuse, wait(UInt64) }
     let published = database.published
+    let isBehind = !published.isWAL && engine?.isBehind(published.name) ?? false
     let next = state.withLock { state -> Next in
       if state.hasEnded { return .refuse }
       if case .held = state.phase, state.parked.claim() || !state.isRecalled {
@@ -123,10 +124,11 @@ final class DatabaseBorrow: Sendable {
         return .go
       }
       // It keeps the node from applying what is missing.
-      if case .behind = state.phase, !published.isWAL {
+      if case .behind = state.phase, isBehind {
         state.parked.owe()
         return .refuse
       }
+      if isBehind { return .refuse }
       return .wait(state.parked.park(answer, at: published.position))
     }
     switch next {
@@ -157,7 +159,7 @@ final class DatabaseBorrow: Sendable {
   }
 
   /// They are to try again.
-  private func dismissParked() {
+  func dismissParked() {
     for answer in state.withLock({ $0.parked.dismiss() }) { answer(Store.walRefusal) }
   }
 
@@ -204,15 +206,17 @@ final class DatabaseBorrow: Sendable {
   /// Whatever is not in the log by now will not come.
   func settle() { state.withLock { $0.sent?.reconnected(through: .zero) } }
 
-  func end() {
-    state.withLock { state in
+  /// - Returns: clients that wait to write.
+  func end() -> [ParkedWriters.Answer] {
+    let parked = state.withLock { state in
       state.hasEnded = true
       state.sent?.reconnected(through: .zero)
+      return state.parked.take()
     }
     if database.isBorrowed.exchange(false, ordering: .acquiringAndReleasing) {
       database.forwarding.withLock { $0 = nil }
     }
-    dismissParked()
+    return parked
   }
 
   private func ended(_ id: GrantID, _ reason: String) {

@@ -101,6 +101,7 @@ extension DatabaseLoan: ApplyingEngine {
 
   func tellProgress() {}
   func wakeAll() {}
+  func dismissWriters(of _: String) { dismissParked() }
   func holdsBack(_: String) -> Bool { state.withLock { $0.hasEnded } }
   func releaseIfDecided(_: String) {}
   func has(_: String, reached _: LogIndex) -> Bool { true }

@@ -72,7 +72,12 @@ final class DatabaseLoan: Sendable {
     }
   }
 
-  func pause() { queue.async { self.perform { $0.pause() } } }
+  /// Nothing is given to a replica any more from now on.
+  func pause() {
+    let directives = state.withLock { $0.hasEnded ? [] : $0.grants.pause() }
+    queue.async { self.perform(directives) }
+  }
+
   func resume() { queue.async { self.perform { $0.resume() } } }
 
   /// Appends what a replica has written, and applies it.
@@ -81,6 +86,12 @@ final class DatabaseLoan: Sendable {
       guard kind != .stage else { return self.appendNow(lender, id, kind, payload) }
       self.whenApplied { self.appendNow(lender, id, kind, payload) }
     }
+  }
+
+  /// Whether this node's clients have it, and are not about to give it away.
+  var isOwn: Bool {
+    state.withLock { $0.grants.holder == .own && !$0.grants.isRecalled }
+      && !database.isLent.load(ordering: .acquiring)
   }
 
   // MARK: Clients of this node
@@ -161,7 +172,10 @@ final class DatabaseLoan: Sendable {
   private func perform(
     _ input: @Sendable (inout GrantQueue<Party>) -> [GrantQueue<Party>.Directive]
   ) {
-    let directives = state.withLock { state in state.hasEnded ? [] : input(&state.grants) }
+    perform(state.withLock { state in state.hasEnded ? [] : input(&state.grants) })
+  }
+
+  private func perform(_ directives: [GrantQueue<Party>.Directive]) {
     for directive in directives {
       switch directive {
       case .recall(.own):
@@ -267,7 +281,9 @@ final class DatabaseLoan: Sendable {
   private func admitParked() {
     let position = database.published.position
     for answer in state.withLock({ $0.parked.admit(at: position) }) {
-      store.paused.wait { answer(self.store.role == .primary ? nil : Store.walRefusal) }
+      store.paused.wait {
+        self.store.readmit(answer, to: self.database, orElse: Store.walRefusal)
+      }
     }
   }
 

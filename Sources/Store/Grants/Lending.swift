@@ -37,6 +37,9 @@ package final class Lending: Sendable {
     }
   }
 
+  /// Whether no replica has anything, nor is about to be given anything.
+  var hasAll: Bool { all.allSatisfy(\.isOwn) }
+
   /// Has everything back, and lends nothing until `resume`: this node is about to hand over.
   func pause() {
     state.withLock { $0.isPaused = true }

@@ -1,3 +1,5 @@
+import Synchronization
+
 extension ReplicaEngine {
   /// The primary can be asked for grants, until `disconnected`.
   ///
@@ -10,6 +12,11 @@ extension ReplicaEngine {
   }
 
   package func received(_ answer: GrantAnswer) { borrowing.received(answer) }
+
+  func dismissWriters(of name: String) { borrowing.dismissWriters(of: name) }
+
+  /// Whether entries of a database wait to be applied.
+  func isBehind(_ name: String) -> Bool { state.withLock { $0.waiting[name] != nil } }
 
   package func disconnected() { borrowing.disconnected() }
 

@@ -18,6 +18,8 @@ protocol ApplyingEngine: AnyObject, Sendable {
   /// Whether nothing before this entry waits in a database's queue.
   func has(_ name: String, reached index: LogIndex) -> Bool
   func applier(_ name: String) -> DatabaseApplier
+  /// The database is about to be locked exclusively; clients that read it, and wait to write, are in the way.
+  func dismissWriters(of name: String)
   /// What could not be applied is to be fetched.
   func markForRepair(_ names: Set<String>) throws(StoreError)
 }
@@ -283,6 +285,8 @@ final class DatabaseApplier: Sendable {
     let pending = LockRequest(owner: .daemon, kind: .write, range: MainLock.pending)
     database.mainLocks.set(pending, wait: true) { [self] outcome in
       guard outcome == .granted else { return retryLater() }
+      // Nobody comes to read any more.
+      engine.dismissWriters(of: name)
       let shared = LockRequest(owner: .daemon, kind: .write, range: MainLock.shared)
       let limit = Once()
       let ticket = database.mainLocks.set(shared, wait: true) { [self] outcome in

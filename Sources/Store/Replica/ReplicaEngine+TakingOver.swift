@@ -53,9 +53,11 @@ extension ReplicaEngine {
   package func enteringDatabases() -> [String] { state.withLock { $0.entering.sorted() } }
 
   /// Nothing more is applied or taken over.
-  func end() {
+  ///
+  /// - Returns: clients that wait to write.
+  func end() -> [ParkedWriters.Answer] {
     state.withLock { $0.hasEnded = true }
-    borrowing.end()
+    return borrowing.end()
   }
 
   /// The primary whose entries come from now on is that of this term.

@@ -50,19 +50,30 @@ extension Store {
     let wait: @Sendable (StoreError) -> LockGuard = { [weak self, weak database] refusal in
       { _, answer in
         guard let self, let database else { return answer(nil) }
-        self.paused.wait { answer(self.role == .primary ? nil : refusal) }
-        withExtendedLifetime(database) {}
+        self.paused.wait { self.readmit(answer, to: database, orElse: refusal) }
       }
     }
     database.sharedMemoryLocks.setGuard(range: WALLock.write, wait(Self.walRefusal))
     database.mainLocks.setGuard(range: MainLock.reserved, wait(Self.mainRefusal))
   }
 
-  /// Whether no client is in the midst of a transaction.
+  /// Lets a client begin a transaction that had to wait, on whatever this node is by now.
+  func readmit(
+    _ answer: @escaping @Sendable (StoreError?) -> Void,
+    to database: Database,
+    orElse refusal: StoreError
+  ) {
+    if role == .primary { return answer(nil) }
+    guard configuration.forwards, let engine = state.withLock({ $0.engine }),
+      engine.borrowing.want(database, answer)
+    else { return answer(refusal) }
+  }
+
+  /// Whether no client is in the midst of a transaction, nor has a replica a database.
   package var isQuiet: Bool {
-    allDatabases.allSatisfy { database in
-      !database.isLent.load(ordering: .acquiring)
-        && !database.sharedMemoryLocks.isLocked(WALLock.write)
+    guard state.withLock({ $0.lending })?.hasAll ?? true else { return false }
+    return allDatabases.allSatisfy { database in
+      !database.sharedMemoryLocks.isLocked(WALLock.write)
         && !database.mainLocks.isLocked(LockRange(0, .max), .write)
     }
   }

@@ -64,16 +64,19 @@ extension Store {
   }
 
   /// Ends following a primary: every entry of the log must have been applied.
-  func stopFollowing() {
+  ///
+  /// - Returns: clients that wait to write, to be answered once they may.
+  func stopFollowing() -> [ParkedWriters.Answer] {
     let engine = state.withLock { state -> ReplicaEngine? in
       defer { state.engine = nil }
       return state.engine
     }
-    engine?.end()
+    let parked = engine?.end() ?? []
     for database in allDatabases {
       // Not while a snapshot reader or the scrub is at work under the same locks.
       database.reading.withLock { _ in database.releaseDaemonLocks() }
     }
+    return parked
   }
 
   /// Lets nobody begin to write a database.

@@ -137,13 +137,14 @@ extension Store {
     if log.last.term < term { _ = try open(term) }
     try log.syncAndWait(through: log.last.index)
     let hasFollowed = role == .replica
-    if hasFollowed { stopFollowing() }
+    let parked = hasFollowed ? stopFollowing() : []
     state.withLock { state in
       state.role = .primary
       state.isOpening = false
       if configuration.forwards { state.lending = Lending(store: self) }
     }
     for database in allDatabases { admitWriters(of: database) }
+    for answer in parked { answer(nil) }
     // Those of a replica are the daemon's, and clients may have them open.
     if !hasFollowed { try takeUpLogs() }
     for database in allDatabases where database.state.withLock({ $0.strayed }) {
