@@ -159,8 +159,8 @@ func parseConfiguration(
       "halite.yml:2: error: \"log.level\" must be a single value"
     ),
     (
-      "reads: linearizable",
-      "halite.yml:1: error: \"reads: linearizable\" is not available in this version; use local"
+      "reads: linearizable\nmax-staleness: 2s",
+      "halite.yml:2: error: \"max-staleness\" is for \"reads: local\"; linearizable reads are never stale"
     ),
     (
       "a: 1\na: 2",

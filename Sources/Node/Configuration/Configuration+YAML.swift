@@ -30,6 +30,7 @@ extension Configuration {
       "\(writeForwarding ? "# the default: " : "")write-forwarding: \(writeForwarding)",
       "reads: \(reads.rawValue)",
     ]
+    if let maxStaleness { lines.append("max-staleness: \(Quantities.text(maxStaleness))") }
     lines += execLines
     lines += [
       "exec-stop-timeout: \(Quantities.text(execStopTimeout))",

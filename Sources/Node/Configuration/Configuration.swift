@@ -9,6 +9,8 @@ package struct Configuration: Sendable, Equatable {
   package let lease: LeaseConfiguration
   package let writeForwarding: Bool
   package let reads: ReadConsistency
+  /// For how long a replica's local reads go on without a word of the primary; nil for no limit.
+  package let maxStaleness: Duration?
   /// Commands to run on the mount: all but the last run to completion, one after the other.
   package let exec: [ExecCommand]
   /// How long a command may take to end after SIGTERM before it is killed.
@@ -83,10 +85,12 @@ package enum SyncMode: String, Sendable, CaseIterable {
   case quorum
 }
 
-/// What reads on a replica may see.
+/// What reads see.
 package enum ReadConsistency: String, Sendable, CaseIterable {
   /// What this node has applied.
   case local
+  /// All that was committed when the read began.
+  case linearizable
 }
 
 /// How the node-to-node connection is protected.

@@ -38,8 +38,8 @@ struct ConfigurationParser {
   private static let maximumNesting = 64
 
   static let topKeys = [
-    "fuse", "data", "http", "replication", "lease", "write-forwarding", "reads", "exec",
-    "exec-stop-timeout", "log",
+    "fuse", "data", "http", "replication", "lease", "write-forwarding", "reads", "max-staleness",
+    "exec", "exec-stop-timeout", "log",
   ]
 
   /// Keys of LiteFS that mean nothing here, and why.
@@ -66,7 +66,14 @@ struct ConfigurationParser {
     let (replication, lease) = parseCluster(root)
     if case .quorum = lease.kind { checkQuorum(root, passthrough: fuse.passthrough) }
     let forwarding = reader.bool(root, "write-forwarding")
-    let reads = reader.choice(root, "reads", ReadConsistency.self, later: ["linearizable"])
+    let reads = reader.choice(root, "reads", ReadConsistency.self)
+    let staleness = reader.duration(root, "max-staleness")
+    if reads == .linearizable, staleness != nil {
+      reader.error(
+        root.line(of: "max-staleness"),
+        "\"max-staleness\" is for \"reads: local\"; linearizable reads are never stale"
+      )
+    }
     return Configuration(
       fuse: fuse,
       data: data,
@@ -75,6 +82,7 @@ struct ConfigurationParser {
       lease: lease,
       writeForwarding: forwarding ?? true,
       reads: reads ?? .local,
+      maxStaleness: staleness,
       exec: overrides.command.isEmpty
         ? parseExec(root) : [ExecCommand(arguments: overrides.command)],
       execStopTimeout: reader.duration(root, "exec-stop-timeout") ?? .seconds(30),

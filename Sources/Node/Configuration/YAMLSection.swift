@@ -209,25 +209,16 @@ struct YAMLReader {
 
   /// Reads one of a few words.
   ///
-  /// - Parameter later: words that this version knows of but cannot do yet.
   mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ section: YAMLSection,
     _ key: String,
-    _ type: Choice.Type,
-    later: [String] = []
+    _ type: Choice.Type
   ) -> Choice? where Choice.RawValue == String {
     guard let text = string(section, key) else { return nil }
     if let value = Choice(rawValue: text) { return value }
     let allowed = Choice.allCases.map(\.rawValue).joined(separator: ", ")
     let name = section.name(of: key)
-    if later.contains(text) {
-      error(
-        section.line(of: key),
-        "\"\(name): \(text)\" is not available in this version; use \(allowed)"
-      )
-    } else {
-      error(section.line(of: key), "\"\(name)\" must be one of \(allowed), not \"\(text)\"")
-    }
+    error(section.line(of: key), "\"\(name)\" must be one of \(allowed), not \"\(text)\"")
     return nil
   }
 

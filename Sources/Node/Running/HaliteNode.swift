@@ -139,6 +139,13 @@ package final class HaliteNode: Sendable {
     } else {
       parts.forwards = configuration.writeForwarding
     }
+    switch configuration.reads {
+    case .linearizable: parts.reads = .linearizable
+    case .local:
+      parts.reads = .local(
+        maxStaleness: configuration.maxStaleness.map { UInt64(clamping: milliseconds($0)) }
+      )
+    }
     // Also where clients of a replica write: it changes for one database.
     if case .quorum = configuration.lease.kind {
       parts.changesRoles = true

@@ -16,8 +16,43 @@ package final class Borrowing: Sendable {
 
   private let store: Store
   private let state = Mutex(State())
+  private let gate = Mutex<ReadGate?>(nil)
 
   init(_ store: Store) { self.store = store }
+
+  /// Readers who wait for what the primary has committed.
+  var reads: ReadGate {
+    gate.withLock { gate in
+      if let gate { return gate }
+      let made = ReadGate(
+        ask: { [weak self] in self?.askForReadIndex() },
+        hasApplied: { [weak self] database, index in
+          self?.hasApplied(database, index) ?? false
+        }
+      )
+      gate = made
+      return made
+    }
+  }
+
+  private func askForReadIndex() -> GrantID? {
+    let asked = state.withLock { state -> (GrantID, @Sendable (GrantRequest) -> Void)? in
+      guard let send = state.send else { return nil }
+      state.lastID += 1
+      return (GrantID(state.lastID), send)
+    }
+    guard let (id, send) = asked else { return nil }
+    send(.readIndex(id))
+    return id
+  }
+
+  private func hasApplied(_ database: Database, _ index: LogIndex) -> Bool {
+    guard store.log.last.index >= index else { return false }
+    // Its own clients write it, and each of them waits until a transaction is committed.
+    if database.isBorrowed.load(ordering: .acquiring) { return true }
+    guard let engine = store.state.withLock({ $0.engine }) else { return false }
+    return engine.has(database.name, reached: index.next) && !engine.holdsBack(database.name)
+  }
 
   private var all: [DatabaseBorrow] { state.withLock { Array($0.borrows.values) } }
 
@@ -61,6 +96,7 @@ package final class Borrowing: Sendable {
     }
     state.withLock { $0.progress = token }
     for borrow in all { borrow.connected(through: last) }
+    reads.connected()
   }
 
   package func disconnected() {
@@ -71,10 +107,12 @@ package final class Borrowing: Sendable {
       return state.progress
     }
     withExtendedLifetime(token) {}
+    reads.disconnected()
     for borrow in all { borrow.disconnected() }
   }
 
   package func received(_ answer: GrantAnswer) {
+    if case .readIndex(let id, let index) = answer { return reads.received(id, index) }
     let borrow = state.withLock { state in
       switch answer {
       case .ended(let id, _): state.asked.removeValue(forKey: id)
@@ -120,7 +158,10 @@ package final class Borrowing: Sendable {
   // MARK: This node
 
   /// More has been applied.
-  private func progressed() { for borrow in all { borrow.progressed() } }
+  private func progressed() {
+    for borrow in all { borrow.progressed() }
+    reads.progressed()
+  }
 
   /// This node's log is about to lose what another primary does not have, or this node is about to be the primary
   /// itself: whatever is not in the log by now will not come.
@@ -135,7 +176,7 @@ package final class Borrowing: Sendable {
       state.send = nil
       return Array(state.borrows.values)
     }
-    return borrows.flatMap { $0.end() }
+    return borrows.flatMap { $0.end() } + reads.end()
   }
 
   /// The databases that clients of this node write at the moment.

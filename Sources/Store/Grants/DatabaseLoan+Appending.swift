@@ -77,6 +77,16 @@ extension DatabaseLoan {
     applier.wake()
   }
 
+  /// Answers a reader of this node once what is committed up to an entry has been applied.
+  func whenApplied(through index: LogIndex, _ answer: @escaping ReadGate.Answer) {
+    let isNow = state.withLock { state in
+      guard !state.hasEnded, let first = state.unapplied.first, first <= index else { return true }
+      state.readers.append((index, answer))
+      return false
+    }
+    if isNow { answer(nil) }
+  }
+
   /// Calls `body` on the queue once everything appended has been applied.
   func whenApplied(_ body: @escaping @Sendable () -> Void) {
     let isNow = state.withLock { state in
@@ -90,8 +100,12 @@ extension DatabaseLoan {
 
 extension DatabaseLoan: ApplyingEngine {
   func setWaiting(_: String, _ index: LogIndex?) {
-    let bodies = state.withLock { state -> [@Sendable () -> Void] in
+    let readers = state.withLock { state in
       state.unapplied.removeAll { entry in index.map { entry < $0 } ?? true }
+      return state.takeReaders()
+    }
+    for answer in readers { answer(nil) }
+    let bodies = state.withLock { state -> [@Sendable () -> Void] in
       guard state.unapplied.isEmpty, !state.hasEnded else { return [] }
       defer { state.afterwards = [] }
       return state.afterwards

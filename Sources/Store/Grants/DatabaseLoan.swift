@@ -33,7 +33,17 @@ final class DatabaseLoan: Sendable {
     var unapplied: [LogIndex] = []
     /// What waits until all has been applied.
     var afterwards: [@Sendable () -> Void] = []
+    /// Readers of this node that wait until an entry has been applied.
+    var readers: [(index: LogIndex, answer: ReadGate.Answer)] = []
     var hasEnded = false
+
+    /// Readers that need not wait any longer.
+    mutating func takeReaders() -> [ReadGate.Answer] {
+      guard !readers.isEmpty else { return [] }
+      let first = unapplied.first ?? .max
+      defer { readers.removeAll { $0.index < first } }
+      return readers.filter { $0.index < first }.map(\.answer)
+    }
   }
 
   let store: Store
@@ -291,13 +301,16 @@ final class DatabaseLoan: Sendable {
 
   /// This node is not the primary any more. Cheap.
   func end() {
-    let (parked, parties) = state.withLock { state in
+    let (parked, readers, parties) = state.withLock { state in
+      defer { state.readers = [] }
       state.hasEnded = true
       state.afterwards = []
-      return (state.parked.take(), [state.grants.holder] + state.grants.waiting)
+      let parties = [state.grants.holder] + state.grants.waiting
+      return (state.parked.take(), state.readers.map(\.answer), parties)
     }
     database.isLent.store(false, ordering: .releasing)
     for answer in parked { answer(Store.walRefusal) }
+    for answer in readers { answer(Store.readRefusal) }
     for case .replica(let lender, let id) in parties {
       lender.answer(.ended(id, reason: "this node is not the primary any more"))
     }

@@ -16,7 +16,7 @@ package enum LockEnd: Sendable {
   case close
 }
 
-/// Is asked before an exclusive lock is given to one of the kernel's owners, and answers, at once or later
+/// Is asked before a lock is given to one of the kernel's owners, and answers, at once or later
 /// on any thread, with nil or why it must not be.
 package typealias LockGuard =
   @Sendable (_ request: LockRequest, _ answer: @escaping @Sendable (StoreError?) -> Void) -> Void
@@ -45,6 +45,14 @@ package final class FileLocks: Sendable {
     queue.withLock { queue in
       queue.entrance = nil
       if let body { queue.entrance = (range, body) }
+    }
+  }
+
+  /// The same for shared locks.
+  package func setReadGuard(range: LockRange, _ body: LockGuard?) {
+    queue.withLock { queue in
+      queue.readEntrance = nil
+      if let body { queue.readEntrance = (range, body) }
     }
   }
 

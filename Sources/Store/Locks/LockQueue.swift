@@ -40,10 +40,12 @@ struct LockQueue: Sendable {
   var watched: [LockRange] = []
   var observer: LockObserver?
   var entrance: (range: LockRange, body: LockGuard)?
+  var readEntrance: (range: LockRange, body: LockGuard)?
 
   /// Who is to be asked before the request is admitted.
   func guarding(_ request: LockRequest) -> LockGuard? {
-    guard let entrance, request.kind == .write, request.owner != .daemon,
+    let entrance = request.kind == .write ? entrance : readEntrance
+    guard let entrance, request.owner != .daemon,
       entrance.range.overlaps(request.range)
     else { return nil }
     return entrance.body

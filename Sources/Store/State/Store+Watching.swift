@@ -6,13 +6,17 @@ extension Store {
   /// Listens to the locks that a writer gives up when its transaction is over.
   func watch(_ database: Database) {
     if role != .primary { refuseWriters(of: database) }
+    watchReaders(of: database)
     database.sharedMemoryLocks.setObserver(ranges: [WALLock.write]) {
       [weak self, weak database]
       _,
       end,
       proceed in
       guard let self, let database else { return proceed() }
-      writerLeaves(database, end, proceed)
+      writerLeaves(database, end) {
+        proceed()
+        database.tellPublished()
+      }
     }
     // Any lock of the main file, for where SQLite puts its locks can be changed at run time
     // (SQLITE_TESTCTRL_PENDING_BYTE).

@@ -70,6 +70,8 @@ package struct StoreConfiguration: Sendable {
   package var changesRoles = false
   /// Whether clients of replicas may write, and this node lets replicas write while it is the primary.
   package var forwards = false
+  /// What readers see.
+  package var reads = ReadMode.local(maxStaleness: nil)
   /// Names the time since the machine was started, where this node alone writes the databases of its data
   /// directory; nil anywhere else.
   ///

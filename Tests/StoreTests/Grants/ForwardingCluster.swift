@@ -79,6 +79,10 @@ final class ForwardingCluster {
       }
     }
 
+    /// Nothing comes to the replica until `resume`.
+    func pause() { down.suspend() }
+    func resume() { down.resume() }
+
     /// The connection breaks: nothing more gets through, and both sides notice.
     func close() {
       isOpen.withLock { $0 = false }
@@ -98,8 +102,10 @@ final class ForwardingCluster {
   var primary: StoreFixture { nodes[0] }
 
   /// - Parameter quorum: whether commits wait for a majority.
-  init(replicas: Int = 1, quorum: Bool = false) throws {
+  init(replicas: Int = 1, quorum: Bool = false, reads: ReadMode = .local(maxStaleness: nil)) throws
+  {
     let configure: (inout StoreConfiguration) -> Void = {
+      $0.reads = reads
       $0.changesRoles = true
       $0.forwards = true
     }

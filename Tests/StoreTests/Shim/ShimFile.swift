@@ -207,8 +207,9 @@ final class ShimFile {
   private func mirror(_ wanted: Int32) -> Bool {
     switch wanted {
     case SQLITE_LOCK_SHARED:
-      let pending = LockRequest(owner: owner, kind: .read, range: MainLock.pending)
-      return locks.test(pending) == nil && set(locks, .read, MainLock.shared)
+      guard set(locks, .read, MainLock.pending) else { return false }
+      defer { clear(locks, MainLock.pending) }
+      return set(locks, .read, MainLock.shared)
     case SQLITE_LOCK_RESERVED: return set(locks, .write, MainLock.reserved)
     default: return set(locks, .write, MainLock.pending) && set(locks, .write, MainLock.shared)
     }
