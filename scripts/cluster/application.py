@@ -2,12 +2,16 @@
 
     application.py writer DIRECTORY PAUSE-FILE
     application.py reader DIRECTORY SYNC
+    application.py register DIRECTORY PAUSE-FILE CLIENT
 
 A writer inserts numbers that are used once, and moves money between accounts in the same transaction, into
 each database in turn, wherever its node lets it; it says each number that SQLite reported as committed. A reader looks
-at all of it in one snapshot. Whatever is wrong with what a database shows is said as `violation REASON`.
+at all of it in one snapshot. Whatever is wrong with what a database shows is said as `violation REASON`. A client of registers
+reads and writes single rows, each value once, and adds to a tally with each write; it says what it did and when, as
+`operation JSON`.
 """
 
+import json
 import os
 import random
 import sqlite3
@@ -19,6 +23,7 @@ from mounted import is_on_mount
 
 DATABASES = {"wal.db": "wal", "delete.db": "delete"}
 ACCOUNTS, BALANCE = 10, 100
+REGISTERS, CLIENTS = 4, 3
 # What SQLite says where a node is not the primary, is about to become or to cease to be it, is gone, or has a full disk.
 EXPECTED = (
     "database is locked", "attempt to write a readonly database", "access permission denied", "disk I/O error",
@@ -57,6 +62,10 @@ def make(directory):
             CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER);
             WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < {ACCOUNTS})
             INSERT INTO account SELECT i, {BALANCE} FROM c;
+            CREATE TABLE register(id INTEGER PRIMARY KEY, value INTEGER);
+            INSERT INTO register SELECT id, 0 FROM account LIMIT {REGISTERS};
+            CREATE TABLE tally(id INTEGER PRIMARY KEY, n INTEGER);
+            INSERT INTO tally SELECT id, 0 FROM account LIMIT {CLIENTS};
             COMMIT""")
         connection.close()
 
@@ -84,17 +93,21 @@ class Connections:
             connection.close()
 
 
+def wait_while(pause):
+    if os.path.exists(pause):
+        say("paused")
+        while os.path.exists(pause):
+            time.sleep(0.05)
+        say("resumed")
+
+
 def write(directory, pause):
     connections = Connections(directory, "rw")
     # Numbers are used once, also by whoever comes after this process.
     number = time.time_ns()
     failures = 0
     while True:
-        if os.path.exists(pause):
-            say("paused")
-            while os.path.exists(pause):
-                time.sleep(0.05)
-            say("resumed")
+        wait_while(pause)
         name = random.choice(list(DATABASES))
         number += 1
         source, target = random.sample(range(1, ACCOUNTS + 1), 2)
@@ -152,10 +165,58 @@ def read(directory, sync):
         time.sleep(0.005)
 
 
+def use_registers(directory, pause, client):
+    connections = Connections(directory, "rw")
+    value = 0
+    while True:
+        wait_while(pause)
+        name = random.choice(list(DATABASES))
+        register = random.randint(1, REGISTERS)
+        writes = random.random() < 0.3
+        # Time as all processes of the machine have it.
+        begin = time.monotonic_ns()
+        # Until a transaction was begun nothing can have happened.
+        has_begun = False
+        known = True
+        try:
+            connection = connections.get(name)
+            if writes:
+                value += 1
+                connection.execute("BEGIN IMMEDIATE")
+                has_begun = True
+                number = value * CLIENTS + int(client)
+                connection.execute("UPDATE register SET value = ? WHERE id = ?", (number, register))
+                connection.execute("UPDATE tally SET n = n + 1 WHERE id = ?", (int(client) + 1,))
+                connection.execute("COMMIT")
+            else:
+                row = connection.execute("SELECT value FROM register WHERE id = ?", (register,)).fetchone()
+                number = row[0]
+            # What a node that is gone has left open says nothing.
+            known = connections.is_live(name)
+            has_begun = has_begun or known
+        except (sqlite3.Error, OSError) as error:
+            check(error, f"register in {name}")
+            known = False
+            try:
+                if name in connections.open and connections.open[name].in_transaction:
+                    connections.open[name].execute("ROLLBACK")
+            except sqlite3.Error:
+                pass
+            connections.drop(name)
+        if known or writes and has_begun:
+            say("operation", json.dumps({
+                "register": f"{name} {register}", "write": writes, "value": number, "begin": begin,
+                "end": time.monotonic_ns() if known else None,
+            }))
+        time.sleep(0.01)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(sys.argv[2])
     elif sys.argv[1] == "writer":
         write(*sys.argv[2:])
+    elif sys.argv[1] == "register":
+        use_registers(*sys.argv[2:])
     else:
         read(*sys.argv[2:])

@@ -6,11 +6,13 @@ all nodes are killed at once; the primary stands still for longer than its lease
 replica; nothing comes to the primary any more, or from it; the primary and one replica do not reach each other; the
 primary's disk is full; all nodes are restarted one after the other. After each fault the cluster must have one
 primary that takes writes, every node must come to the same position of every database, with the same bytes, and with `sync: quorum`
-have every number that a client was told is committed. All along money must be constant in every read on every node,
+have every number that a client was told is committed. With `sync: quorum` reads are linearizable: what clients of all nodes saw of
+single rows must have happened in one order that fits the times, and each of their writes once. All along money must be constant in every read on every node,
 and, with `sync: quorum`, no reader may see fewer rows than before. Exit code 1 names what was not so; the directory with all files then stays.
 """
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -22,31 +24,17 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../shared"))
-from application import DATABASES
+from application import DATABASES, REGISTERS
+from clients import Client, RegisterClient
+from linearizability import check as find_order, test as test_checker
 from network import Network, run
-from nodes import Application, Node, Problem, command
+from nodes import Node, Problem, command
 
 VOTERS = 3
 TTL = 1.0
 PORT = 20203
 # Seconds that the cluster may take after whatever happened to it.
 HEALING = 60
-
-
-class Client(Application):
-    """An application whose committed numbers are kept."""
-
-    def __init__(self, *words):
-        self.numbers = {name: set() for name in DATABASES}
-        super().__init__([sys.executable, HERE + "/application.py", *words])
-
-    def committed(self, rest):
-        name, number = rest.split()
-        self.numbers[name].add(int(number))
-
-    def total(self):
-        """How many of its numbers it was told are committed."""
-        return sum(map(len, self.numbers.values()))
 
 
 class Cluster:
@@ -56,7 +44,8 @@ class Cluster:
         self.root = tempfile.mkdtemp(prefix="halite-cluster-")
         self.pause = os.path.join(self.root, "pause")
         self.network = Network(VOTERS)
-        self.nodes, self.writers, self.readers, self.disks = [], [], [], []
+        self.nodes, self.writers, self.readers, self.registers, self.disks = [], [], [], [], []
+        self.reads = "linearizable" if sync == "quorum" else "local"
         self.failovers, self.lost = [], 0
         self.began = time.monotonic()
 
@@ -70,7 +59,7 @@ class Cluster:
         lease = f"type: quorum, ttl: {TTL:g}s, quorum: {{peers: {{{peers}}}}}"
         for number in range(1, VOTERS + 1):
             node = Node(self.halite, self.root, number, PORT, lease, "retention: 10m",
-                        host=self.network.address(number), sync=self.sync)
+                        host=self.network.address(number), sync=self.sync, reads=self.reads)
             node.inside = self.network.inside(number)
             node.number = number
             self.make_disk(node)
@@ -84,6 +73,8 @@ class Cluster:
         for node in self.nodes:
             self.writers.append(Client("writer", node.mount, self.pause))
             self.readers.append(Client("reader", node.mount, self.sync))
+            if self.sync == "quorum":
+                self.registers.append(RegisterClient(node.mount, self.pause, str(node.number - 1)))
 
     def make_disk(self, node):
         """A file system of its own, which can be filled."""
@@ -123,7 +114,7 @@ class Cluster:
             time.sleep(0.05)
 
     def check(self):
-        for client in self.writers + self.readers:
+        for client in self.writers + self.readers + self.registers:
             client.check()
 
     def wait_healthy(self):
@@ -273,12 +264,13 @@ class Cluster:
         self.wait_healthy()
         with open(self.pause, "w"):
             pass
-        self.wait_for(lambda: all(w.is_paused for w in self.writers), "the writers to pause")
+        writers = self.writers + self.registers
+        self.wait_for(lambda: all(w.is_paused for w in writers), "the writers to pause")
         self.wait_equal()
         for name in DATABASES:
             self.compare(name)
         os.remove(self.pause)
-        self.wait_for(lambda: not any(w.is_paused for w in self.writers), "the writers to go on")
+        self.wait_for(lambda: not any(w.is_paused for w in writers), "the writers to go on")
 
     def compare(self, name):
         digests = set()
@@ -296,15 +288,37 @@ class Cluster:
         connection = sqlite3.connect(copy)
         (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
         present = {n for (n,) in connection.execute("SELECT n FROM t")}
+        tallies = dict(connection.execute("SELECT id, n FROM tally"))
         connection.close()
         if verdict != "ok":
             raise Problem(f"integrity_check of {name}: {verdict}")
+        for number, client in enumerate(self.registers, 1):
+            least, most = client.writes(name)
+            if not least <= tallies[number] <= most:
+                raise Problem(f"{name}: client {number} wrote {least} to {most} times, and {tallies[number]} happened")
         missing = set().union(*(w.numbers[name] for w in self.writers)) - present
         self.lost += len(missing)
         if missing and self.sync == "quorum":
             raise Problem(f"{name} lacks {len(missing)} committed rows, as {min(missing)}")
         for writer in self.writers:
             writer.numbers[name] -= missing
+
+    def check_order(self):
+        """Whether all that was seen of each register can have happened in one order."""
+        histories = {}
+        for client in self.registers:
+            with client.lock:
+                for op in client.operations:
+                    histories.setdefault(op["register"], []).append(op)
+        for name, history in sorted(histories.items()):
+            beginning = find_order(history)
+            if beginning:
+                with open(os.path.join(self.root, "history.json"), "w") as file:
+                    json.dump(history, file)
+                raise Problem(f"the operations on {name} fit in no order: {beginning[-6:]}")
+        if histories and len(histories) < REGISTERS * len(DATABASES):
+            raise Problem(f"only {len(histories)} registers were used")
+        return sum(map(len, histories.values()))
 
     def say(self, what):
         print(f"{time.monotonic() - self.began:6.1f} s  {what}", flush=True)
@@ -315,10 +329,10 @@ class Cluster:
         each = "/".join(str(w.count("committed")) for w in self.writers)
         times = ", ".join(f"{t:.1f}" for t in sorted(self.failovers))
         print(f"{committed} transactions committed ({each} by node), {reads} reads, {self.lost} lost; "
-              f"another node took writes after {times} s (ttl {TTL:g} s)")
+              f"{sum(len(r.operations) for r in self.registers)} operations on registers; another node took writes after {times} s (ttl {TTL:g} s)")
 
     def stop(self, keep):
-        for client in self.writers + self.readers:
+        for client in self.writers + self.readers + self.registers:
             client.stop()
         for node in reversed(self.nodes):
             node.remove()
@@ -335,12 +349,14 @@ def main():
     sync = sys.argv[3] if len(sys.argv) > 3 else "quorum"
     seed = int(os.environ.get("HALITE_CLUSTER_SEED", random.randrange(1 << 30)))
     print(f"cluster: {rounds} rounds, sync {sync}, HALITE_CLUSTER_SEED={seed}", flush=True)
+    test_checker()
     cluster = Cluster(halite, sync, seed)
     problem = None
     try:
         cluster.start()
         for _ in range(rounds):
             cluster.round()
+        cluster.check_order()
     except Problem as error:
         problem = error
     except KeyboardInterrupt:

@@ -44,7 +44,7 @@ def command(words, seconds=60):
 class Node:
     """One `halite mount`."""
 
-    def __init__(self, halite, root, number, port, lease, settings, host=LOOPBACK, sync="async"):
+    def __init__(self, halite, root, number, port, lease, settings, host=LOOPBACK, sync="async", reads="local"):
         self.halite, self.name = halite, f"node{number}"
         self.home = os.path.join(root, self.name)
         self.mount = os.path.join(self.home, "mnt")
@@ -71,6 +71,7 @@ replication:
   sync: {sync}
   tls: {{ca: ../certs/ca.pem, cert: ../certs/{self.name}.pem, key: ../certs/{self.name}-key.pem}}
 lease: {{hostname: {self.name}, {lease}}}
+reads: {reads}
 """)
 
     def start(self):
@@ -193,6 +194,8 @@ class Application:
                 self.counts[word] = self.counts.get(word, 0) + 1
                 if word == "committed":
                     self.committed(rest)
+                elif word == "operation":
+                    self.operation(json.loads(rest))
                 elif word == "violation":
                     self.violations.append(f"{time.time():.2f} {rest}")
                 elif process is self.process and word in ("paused", "resumed"):
@@ -200,6 +203,9 @@ class Application:
 
     def committed(self, rest):
         self.last = int(rest)
+
+    def operation(self, what):
+        """What a client did, and when."""
 
     def count(self, word):
         with self.lock:

@@ -31,8 +31,15 @@ extension Store {
     case .local(maxStaleness: nil): return
     case .local, .linearizable: break
     }
-    let admit: LockGuard = { [weak self, weak database] _, answer in
+    let admit: LockGuard = { [weak self, weak database] request, answer in
       guard let self, let database else { return answer(nil) }
+      // Whoever writes a log anew takes a read mark once more in the midst of its transaction.
+      let isWriter = database.sharedMemoryLocks.holds(
+        owner: request.owner,
+        range: WALLock.write,
+        kind: .write
+      )
+      if isWriter { return answer(nil) }
       admitReader(of: database, answer)
     }
     database.sharedMemoryLocks.setReadGuard(range: WALLock.readers, admit)

@@ -41,6 +41,14 @@ extension Database {
     try removeJournal()
   }
 
+  /// Undoes what a writer that is gone has left half done, before anything is written to the main file: later, its
+  /// journal would undo that, too.
+  ///
+  /// The caller has the database to itself.
+  func undoAbandoned(in state: inout DatabaseState) throws(StoreError) {
+    if try hasHotJournal() { try playBackJournal(in: &state) }
+  }
+
   private func takeOverDecided() throws(StoreError) -> TakeOver {
     // Whoever comes meanwhile waits, and is not refused.
     if mainLocks.tryLock(.write, MainLock.pending, briefly: true) {
@@ -55,6 +63,8 @@ extension Database {
     if try saysWAL() { return .later }
     // Readers of a database with a rollback journal; each transaction takes the locks it needs.
     guard !mainLocks.isLocked(LockRange(0, .max), .write) else { return .later }
+    // What a writer has left half done is undone once nobody reads, and nothing is applied before.
+    if try hasHotJournal() { return .later }
     return try agrees() ? .done : .differs
   }
 

@@ -326,6 +326,7 @@ final class DatabaseApplier: Sendable {
       try store.ensureMainFile(database)
       try database.state.withLock { state throws(StoreError) in
         guard entry.id.index > state.entry else { return }
+        try database.undoAbandoned(in: &state)
         if database.isInWALMode(state) { try database.leaveWALMode(in: &state) }
         let plan = try TransactionPlan(entry, log: store.log, state: state)
         try database.applyToMain(plan, log: store.log, in: &state)

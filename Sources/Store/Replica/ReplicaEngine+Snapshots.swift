@@ -193,6 +193,7 @@ extension Database {
     _ table: PageChecksums,
     in state: inout DatabaseState
   ) throws(StoreError) {
+    try undoAbandoned(in: &state)
     let main = try mainFile(&state)
     do throws(StoreError) {
       if state.pageSize != staging.pageSize { try main.truncate(to: 0) }

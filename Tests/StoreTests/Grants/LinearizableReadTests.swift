@@ -51,6 +51,19 @@ struct LinearizableReadTests {
     #expect(seen.withLock { $0 } == 1)
   }
 
+  /// A writer that starts the write-ahead log over takes a read mark in the midst of its transaction, and is not kept
+  /// waiting there.
+  @Test func aWriterDoesNotWaitForItself() throws {
+    let cluster = try ForwardingCluster(reads: .linearizable)
+    let here = try cluster.connect("a.db", on: 0)
+    try here.run("PRAGMA journal_mode=wal; CREATE TABLE t(n); PRAGMA wal_checkpoint(PASSIVE)")
+    try here.run("BEGIN IMMEDIATE")
+    cluster.primary.store.log.setLease { false }
+    let start = ContinuousClock.now
+    #expect(throws: Connection.Failure.self) { try here.run("INSERT INTO t VALUES (1); COMMIT") }
+    #expect(ContinuousClock.now - start < .seconds(2))
+  }
+
   /// A node that cannot ask the primary lets nobody read.
   @Test func nobodyReadsWithoutThePrimary() throws {
     let cluster = try ForwardingCluster(reads: .linearizable)
