@@ -74,9 +74,10 @@ crash-test: built-for-tests ## Crash disks, daemons and applications for hours.
 simulate: built-for-tests ## Elections, logs and databases in simulated worlds: make simulate SEEDS=100000.
 	HALITE_SIMULATE_SEEDS=$(or $(SEEDS),20000) scripts/test.sh 8h --filter SimulationTests
 
-bench-cluster: packages ## Measure three voters: commits, failover, catching up, idling.
+bench-cluster: packages ## Measure three voters: commits, failover, catching up, idling, writes from replicas.
 	swift build -c release --product halite
 	python3 scripts/cluster/measure.py "$$(swift build -c release --show-bin-path)/halite"
+	python3 scripts/cluster/forwarding.py "$$(swift build -c release --show-bin-path)/halite"
 
 bench: packages ## Measure beside plain ext4.
 	scripts/conformance/build.sh speedtest1

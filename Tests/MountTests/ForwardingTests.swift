@@ -16,7 +16,7 @@ struct ForwardingTests {
       for node in nodes { node.discard() }
       cluster.remove()
     }
-    nodes = try await cluster.voters(3, ttl: "2s", sync: sync)
+    nodes = try await cluster.voters(3, ttl: "2s", sync: sync, extra: "write-forwarding: true")
     for node in nodes { try await node.start(untilReady: false) }
     for node in nodes { try await node.waitUntilReady() }
     try await body(cluster, nodes)
@@ -28,7 +28,7 @@ struct ForwardingTests {
 
   @Test("A replica of a fixed primary writes", .timeLimit(.minutes(3)), arguments: modes)
   func replicaWrites(mode: String) async throws {
-    try await withCluster(replicas: 1) { _, nodes in
+    try await withCluster(replicas: 1, extra: "write-forwarding: true") { _, nodes in
       let (here, there) = (nodes[0].mount + "/a.db", nodes[1].mount + "/a.db")
       // The replica makes the database.
       let made = try await Command.sqlite(

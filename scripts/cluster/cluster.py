@@ -7,8 +7,8 @@ replica; nothing comes to the primary any more, or from it; the primary and one 
 primary's disk is full; all nodes are restarted one after the other. After each fault the cluster must have one
 primary that takes writes, every node must come to the same position of every database, with the same bytes, and with `sync: quorum`
 have every number that a client was told is committed. With `sync: quorum` reads are linearizable: what clients of all nodes saw of
-single rows must have happened in one order that fits the times, and each of their writes once. All along money must be constant in every read on every node,
-and, with `sync: quorum`, no reader may see fewer rows than before. Exit code 1 names what was not so; the directory with all files then stays.
+single rows must have happened in one order that fits the times, and each of their writes once. All along money must be constant in every read on every node.
+With HALITE_CLUSTER_FORWARDING=1 clients of all nodes write. With `sync: quorum`, no reader may see fewer rows than before. Exit code 1 names what was not so; the directory with all files then stays.
 """
 
 import hashlib
@@ -45,7 +45,9 @@ class Cluster:
         self.pause = os.path.join(self.root, "pause")
         self.network = Network(VOTERS)
         self.nodes, self.writers, self.readers, self.registers, self.disks = [], [], [], [], []
-        self.reads = "linearizable" if sync == "quorum" else "local"
+        self.settings = f"reads: {'linearizable' if sync == 'quorum' else 'local'}"
+        if os.environ.get("HALITE_CLUSTER_FORWARDING"):
+            self.settings += "\nwrite-forwarding: true"
         self.failovers, self.lost = [], 0
         self.began = time.monotonic()
 
@@ -59,7 +61,7 @@ class Cluster:
         lease = f"type: quorum, ttl: {TTL:g}s, quorum: {{peers: {{{peers}}}}}"
         for number in range(1, VOTERS + 1):
             node = Node(self.halite, self.root, number, PORT, lease, "retention: 10m",
-                        host=self.network.address(number), sync=self.sync, reads=self.reads)
+                        host=self.network.address(number), sync=self.sync, more=self.settings)
             node.inside = self.network.inside(number)
             node.number = number
             self.make_disk(node)

@@ -131,14 +131,14 @@ def main():
     measurement = Forwarding(os.path.abspath(sys.argv[1]))
     only = sys.argv[2:]
     try:
-        measurement.start("2s")
+        measurement.start("2s", more="write-forwarding: true")
         if not only or "commits" in only:
             measurement.commits()
         if not only or "everywhere" in only:
             measurement.everywhere()
         measurement.stop()
         if not only or "reads" in only:
-            measurement.start("2s", reads="linearizable")
+            measurement.start("2s", more="reads: linearizable")
             measurement.reads()
     finally:
         measurement.stop()

@@ -62,7 +62,7 @@ class Measurement:
         self.root = tempfile.mkdtemp(prefix="halite-measure-", dir="/var/tmp")
         self.nodes = []
 
-    def start(self, ttl, sync="quorum", reads="local"):
+    def start(self, ttl, sync="quorum", more=""):
         if not os.path.exists(self.root + "/certs"):
             made = command([self.halite, "cert", "init", "--dir", self.root + "/certs"])
             if made.returncode:
@@ -71,7 +71,7 @@ class Measurement:
         peers = ", ".join(f'node{n}: "127.0.0.1:{port}"' for n, port in enumerate(ports, 1))
         lease = f"type: quorum, ttl: {ttl}, quorum: {{peers: {{{peers}}}}}"
         for number, port in enumerate(ports, 1):
-            node = Node(self.halite, self.root, number, port, lease, "scrub-rate: 0", sync=sync, reads=reads)
+            node = Node(self.halite, self.root, number, port, lease, "scrub-rate: 0", sync=sync, more=more)
             self.nodes.append(node)
             node.start()
         for node in self.nodes:

@@ -44,7 +44,7 @@ def command(words, seconds=60):
 class Node:
     """One `halite mount`."""
 
-    def __init__(self, halite, root, number, port, lease, settings, host=LOOPBACK, sync="async", reads="local"):
+    def __init__(self, halite, root, number, port, lease, settings, host=LOOPBACK, sync="async", more=""):
         self.halite, self.name = halite, f"node{number}"
         self.home = os.path.join(root, self.name)
         self.mount = os.path.join(self.home, "mnt")
@@ -71,7 +71,7 @@ replication:
   sync: {sync}
   tls: {{ca: ../certs/ca.pem, cert: ../certs/{self.name}.pem, key: ../certs/{self.name}-key.pem}}
 lease: {{hostname: {self.name}, {lease}}}
-reads: {reads}
+{more}
 """)
 
     def start(self):

@@ -45,8 +45,6 @@ package final class Database: Sendable {
   let isBorrowed = Atomic(false)
   /// What takes the transactions of a database that this node was given to write.
   let forwarding = Mutex<(any TransactionSink)?>(nil)
-  /// Readers that wait until the writer of the moment has shown what it has committed.
-  let unpublished = Mutex<[ReadGate.Answer]>([])
   /// When it was last lent, in milliseconds since the epoch; zero for never.
   let lentAt = Atomic<UInt64>(0)
   /// Held while the persistent state is written.

@@ -47,11 +47,7 @@ package final class Borrowing: Sendable {
   }
 
   private func hasApplied(_ database: Database, _ index: LogIndex) -> Bool {
-    guard store.log.last.index >= index else { return false }
-    // Its own clients write it, and each of them waits until a transaction is committed.
-    if database.isBorrowed.load(ordering: .acquiring) { return true }
-    guard let engine = store.state.withLock({ $0.engine }) else { return false }
-    return engine.has(database.name, reached: index.next) && !engine.holdsBack(database.name)
+    store.state.withLock { $0.engine }?.hasApplied(database.name, through: index) ?? false
   }
 
   private var all: [DatabaseBorrow] { state.withLock { Array($0.borrows.values) } }
@@ -174,6 +170,8 @@ package final class Borrowing: Sendable {
     let borrows = state.withLock { state in
       state.hasEnded = true
       state.send = nil
+      state.asked = [:]
+      defer { state.borrows = [:] }
       return Array(state.borrows.values)
     }
     return borrows.flatMap { $0.end() } + reads.end()

@@ -59,7 +59,8 @@ final class DatabaseBorrow: Sendable {
   let store: Store
   let database: Database
   let state = Mutex(State())
-  private unowned let borrowing: Borrowing
+  /// Which forgets this object when it ends.
+  private let borrowing: Borrowing
   private let queue = DispatchQueue(label: "halite.borrow", qos: .userInitiated)
 
   init(_ database: Database, in store: Store, _ borrowing: Borrowing) {
@@ -210,6 +211,8 @@ final class DatabaseBorrow: Sendable {
   func end() -> [ParkedWriters.Answer] {
     let parked = state.withLock { state in
       state.hasEnded = true
+      state.phase = .none
+      state.isRecalled = false
       state.sent?.reconnected(through: .zero)
       return state.parked.take()
     }
@@ -243,14 +246,20 @@ final class DatabaseBorrow: Sendable {
     }
     switch phase {
     case .none, .asked, .behind: break
-    case .held, .returning:
-      guard let engine else { return }
+    case .held, .returning: leave()
+    }
+  }
+
+  /// The daemon is to have the database again, as soon as no client is in a transaction.
+  private func leave() {
+    if let engine, !state.withLock({ $0.hasEnded }) {
       engine.noteEntering(database.name)
       database.isLeaving.store(true, ordering: .releasing)
-      database.isBorrowed.store(false, ordering: .releasing)
-      database.forwarding.withLock { $0 = nil }
-      engine.takeOverLost(database.name)
+      // Behind an attempt that is under way: the daemon's locks do not keep two of its own apart.
+      queue.async { engine.takeOverLost(self.database.name) }
     }
+    database.isBorrowed.store(false, ordering: .releasing)
+    database.forwarding.withLock { $0 = nil }
   }
 
   // MARK: On the queue
@@ -272,7 +281,7 @@ final class DatabaseBorrow: Sendable {
 
   /// The database is being taken over, or fetched.
   private func retry(_ isWanted: Bool) {
-    guard isWanted, engine != nil else { return }
+    guard isWanted else { return }
     queue.asyncAfter(deadline: .now() + .milliseconds(Self.longestPause)) { self.advance() }
   }
 
@@ -284,12 +293,11 @@ final class DatabaseBorrow: Sendable {
   }
 
   private func hasApplied(_ last: LogIndex) -> Bool {
-    guard let engine, store.log.last.index >= last else { return false }
-    return engine.has(database.name, reached: last.next) && !engine.holdsBack(database.name)
+    engine?.hasApplied(database.name, through: last) ?? false
   }
 
   private func enter(_ id: GrantID) {
-    guard let engine else { return }
+    guard let engine, !state.withLock({ $0.hasEnded }) else { return }
     try? engine.applier(database.name).alone {
       database.reading.withLock { _ in database.releaseDaemonLocks() }
       database.forwarding.withLock { $0 = ForwardedLog(borrow: self, id: id) }
@@ -300,11 +308,7 @@ final class DatabaseBorrow: Sendable {
       state.phase = .held(id)
       return true
     }
-    guard isHeld else {
-      // The connection broke meanwhile.
-      state.withLock { $0.phase = .held(id) }
-      return lose()
-    }
+    guard isHeld else { return leave() }
     admitParked()
     let delay = state.withLock { $0.parked.isOwed } ? ParkedWriters.courtesy : 0
     queue.asyncAfter(deadline: .now() + .milliseconds(delay)) {

@@ -16,7 +16,9 @@ extension DatabaseLoan {
         throw StoreError(.readOnly, "the grant is over")
       }
       if kind != .stage { try check(kind, payload) }
-      let index = try log.append(kind, database: database.name, bytes: payload)
+      let index = try lender.whileOpen { () throws(StoreError) in
+        try log.append(kind, database: database.name, bytes: payload)
+      }
       guard kind != .stage else { return lender.answer(.appended(id, index)) }
       log.settleCommits()
       state.withLock { $0.unapplied.append(index) }
@@ -79,12 +81,14 @@ extension DatabaseLoan {
 
   /// Answers a reader of this node once what is committed up to an entry has been applied.
   func whenApplied(through index: LogIndex, _ answer: @escaping ReadGate.Answer) {
-    let isNow = state.withLock { state in
-      guard !state.hasEnded, let first = state.unapplied.first, first <= index else { return true }
-      state.readers.append((index, answer))
-      return false
-    }
-    if isNow { answer(nil) }
+    ReadGate.whenTrue(
+      { [weak self] in
+        self?.state.withLock { state in
+          !state.hasEnded && state.unapplied.first.map { $0 > index } ?? true
+        } ?? false
+      },
+      answer
+    )
   }
 
   /// Calls `body` on the queue once everything appended has been applied.
@@ -100,17 +104,14 @@ extension DatabaseLoan {
 
 extension DatabaseLoan: ApplyingEngine {
   func setWaiting(_: String, _ index: LogIndex?) {
-    let readers = state.withLock { state in
-      state.unapplied.removeAll { entry in index.map { entry < $0 } ?? true }
-      return state.takeReaders()
-    }
-    for answer in readers { answer(nil) }
     let bodies = state.withLock { state -> [@Sendable () -> Void] in
+      state.unapplied.removeAll { entry in index.map { entry < $0 } ?? true }
       guard state.unapplied.isEmpty, !state.hasEnded else { return [] }
       defer { state.afterwards = [] }
       return state.afterwards
     }
-    for body in bodies { queue.async(execute: body) }
+    // One of them may append something again.
+    for body in bodies { queue.async { self.whenApplied(body) } }
   }
 
   func tellProgress() {}

@@ -33,17 +33,7 @@ final class DatabaseLoan: Sendable {
     var unapplied: [LogIndex] = []
     /// What waits until all has been applied.
     var afterwards: [@Sendable () -> Void] = []
-    /// Readers of this node that wait until an entry has been applied.
-    var readers: [(index: LogIndex, answer: ReadGate.Answer)] = []
     var hasEnded = false
-
-    /// Readers that need not wait any longer.
-    mutating func takeReaders() -> [ReadGate.Answer] {
-      guard !readers.isEmpty else { return [] }
-      let first = unapplied.first ?? .max
-      defer { readers.removeAll { $0.index < first } }
-      return readers.filter { $0.index < first }.map(\.answer)
-    }
   }
 
   let store: Store
@@ -235,6 +225,8 @@ final class DatabaseLoan: Sendable {
 
   private func tryToLend(pause: Int) {
     guard isBeingRecalled else { return }
+    // A hand-over that was given up has let them in again.
+    keepWritersOut()
     log.settleCommits()
     let outcome: Result<TakeOver, StoreError>
     do throws(StoreError) { outcome = .success(try database.takeOver()) } catch {
@@ -242,8 +234,12 @@ final class DatabaseLoan: Sendable {
     }
     switch outcome {
     case .success(.done):
-      database.isLent.store(true, ordering: .releasing)
-      perform { $0.gaveBack(.own) }
+      // Not where this node has ceased to be the primary meanwhile.
+      let isLent = state.withLock { state in
+        if !state.hasEnded { database.isLent.store(true, ordering: .releasing) }
+        return !state.hasEnded
+      }
+      if isLent { perform { $0.gaveBack(.own) } }
     case .success(.later):
       let next = min(2 * pause, Self.longestPause)
       queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToLend(pause: next) }
@@ -299,18 +295,19 @@ final class DatabaseLoan: Sendable {
 
   // MARK: End
 
+  /// The first entry that has not been applied.
+  var firstUnapplied: LogIndex? { state.withLock { $0.unapplied.first } }
+
   /// This node is not the primary any more. Cheap.
   func end() {
-    let (parked, readers, parties) = state.withLock { state in
-      defer { state.readers = [] }
+    let (parked, parties) = state.withLock { state in
       state.hasEnded = true
+      database.isLent.store(false, ordering: .releasing)
       state.afterwards = []
       let parties = [state.grants.holder] + state.grants.waiting
-      return (state.parked.take(), state.readers.map(\.answer), parties)
+      return (state.parked.take(), parties)
     }
-    database.isLent.store(false, ordering: .releasing)
     for answer in parked { answer(Store.walRefusal) }
-    for answer in readers { answer(Store.readRefusal) }
     for case .replica(let lender, let id) in parties {
       lender.answer(.ended(id, reason: "this node is not the primary any more"))
     }

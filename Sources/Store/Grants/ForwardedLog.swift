@@ -42,12 +42,12 @@ struct SentTransaction: Sendable {
   init(_ id: GrantID) { self.id = id }
 
   mutating func appended(_ id: GrantID, _ index: LogIndex) {
-    guard id == self.id, outcome == .open else { return }
+    guard id == self.id, outcome == .open || outcome == .lost else { return }
     set(.appended(index))
   }
 
   mutating func refused(_ id: GrantID, _ reason: String) {
-    guard id == self.id, outcome == .open else { return }
+    guard id == self.id, outcome == .open || outcome == .lost else { return }
     set(.refused(reason))
   }
 

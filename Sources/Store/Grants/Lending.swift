@@ -40,6 +40,12 @@ package final class Lending: Sendable {
   /// Whether no replica has anything, nor is about to be given anything.
   var hasAll: Bool { all.allSatisfy(\.isOwn) }
 
+  /// The last entry before all that replicas have written and that has not been applied.
+  var appliedThrough: LogIndex {
+    let first = all.compactMap(\.firstUnapplied).min()
+    return first.map { LogIndex($0.rawValue &- 1) } ?? .max
+  }
+
   /// Has everything back, and lends nothing until `resume`: this node is about to hand over.
   func pause() {
     state.withLock { $0.isPaused = true }
@@ -80,18 +86,33 @@ package final class Lending: Sendable {
 /// The primary's end of one connection of a replica.
 final class Lender: GrantLender {
   let node: String
-  let answer: @Sendable (GrantAnswer) -> Void
+  private let reply: @Sendable (GrantAnswer) -> Void
   private let store: Store
   private struct State {
     var grants: [GrantID: DatabaseLoan] = [:]
+    /// Grants under which something is being appended.
+    var appending: Set<GrantID> = []
     var hasEnded = false
   }
+  /// The most grants that one replica may have or wait for: of as many databases.
+  static let most = 1024
   private let state = Mutex(State())
+  /// Whether anything may be appended for the connection; held while that is done.
+  private let isOpen = Mutex(true)
 
   init(node: String, store: Store, answer: @escaping @Sendable (GrantAnswer) -> Void) {
     self.node = node
     self.store = store
-    self.answer = answer
+    reply = answer
+  }
+
+  func answer(_ answer: GrantAnswer) {
+    switch answer {
+    case .appended(let id, _), .refused(let id, _):
+      state.withLock { _ = $0.appending.remove(id) }
+    case .given, .recalled, .ended, .readIndex: break
+    }
+    reply(answer)
   }
 
   func receive(_ request: GrantRequest) {
@@ -100,8 +121,13 @@ final class Lender: GrantLender {
     case .giveBack(let id):
       state.withLock { $0.grants.removeValue(forKey: id) }?.gaveBack(self, id)
     case .append(let id, let kind, let payload):
-      guard let loan = state.withLock({ $0.grants[id] }) else {
-        return answer(.refused(id, reason: "the grant is over"))
+      let loan = state.withLock { state -> DatabaseLoan? in
+        // One after the other, so that little waits here.
+        guard let loan = state.grants[id], state.appending.insert(id).inserted else { return nil }
+        return loan
+      }
+      guard let loan else {
+        return reply(.refused(id, reason: "the grant is over, or is being used"))
       }
       loan.append(self, id, kind, payload)
     case .readIndex(let id): answer(.readIndex(id, store.readIndex ?? .zero))
@@ -109,21 +135,41 @@ final class Lender: GrantLender {
   }
 
   private func ask(_ id: GrantID, _ name: String) {
-    guard let lending = store.state.withLock({ $0.lending }), let loan = lending.loan(name) else {
+    let hasRoom = state.withLock { $0.grants.count < Self.most }
+    guard hasRoom, let lending = store.state.withLock({ $0.lending }),
+      let loan = lending.loan(name)
+    else {
       let reason =
         store.configuration.forwards
         ? "this node is not the primary, or \(name) cannot be a database"
         : "write-forwarding is off on the primary"
       return answer(.ended(id, reason: reason))
     }
-    let isOpen = state.withLock { state in
-      if !state.hasEnded { state.grants[id] = loan }
-      return !state.hasEnded
+    let isTaken = state.withLock { state in
+      guard !state.hasEnded, state.grants.count < Self.most, state.grants[id] == nil else {
+        return false
+      }
+      state.grants[id] = loan
+      return true
     }
-    if isOpen { loan.ask(self, id) }
+    guard isTaken else {
+      return answer(.ended(id, reason: "there are too many grants on this connection"))
+    }
+    loan.ask(self, id)
+  }
+
+  /// Appends for the connection, which does not end meanwhile.
+  ///
+  /// - Throws: where it has ended: the replica may have been told that nothing comes any more.
+  func whileOpen<T>(_ body: () throws(StoreError) -> T) throws(StoreError) -> T {
+    try isOpen.withLock { isOpen throws(StoreError) in
+      guard isOpen else { throw StoreError(.readOnly, "the connection of the grant is over") }
+      return try body()
+    }
   }
 
   func end() {
+    isOpen.withLock { $0 = false }
     let grants = state.withLock { state in
       state.hasEnded = true
       defer { state.grants = [:] }

@@ -15,6 +15,14 @@ extension ReplicaEngine {
 
   func dismissWriters(of name: String) { borrowing.dismissWriters(of: name) }
 
+  /// Whether a database is as the log says up to an entry.
+  func hasApplied(_ name: String, through index: LogIndex) -> Bool {
+    state.withLock { state in
+      state.enqueued >= index && !state.repairs.contains(name) && !state.entering.contains(name)
+        && state.waiting[name].map { $0 > index } ?? true
+    }
+  }
+
   /// Whether entries of a database wait to be applied.
   func isBehind(_ name: String) -> Bool { state.withLock { $0.waiting[name] != nil } }
 

@@ -161,6 +161,13 @@ package final class FileLocks: Sendable {
     }
   }
 
+  /// Whether anybody but the daemon holds a lock in the range.
+  package func isLockedByClient(_ range: LockRange) -> Bool {
+    queue.withLock { queue in
+      queue.table.held.contains { $0.range.overlaps(range) && $0.owner != .daemon }
+    }
+  }
+
   /// Whether anybody but the owner holds a lock on the file.
   package func hasOther(than owner: LockOwner) -> Bool {
     queue.withLock { queue in queue.table.held.contains { $0.owner != owner } }

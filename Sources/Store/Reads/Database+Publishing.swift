@@ -1,3 +1,4 @@
+import Dispatch
 import Synchronization
 
 // Between the write that commits a transaction to the write-ahead log and the lock that its writer gives up, other nodes may
@@ -7,26 +8,34 @@ import Synchronization
 extension Database {
   /// Answers a reader once the wal-index shows all that has been committed by clients of this node.
   func whenPublished(_ answer: @escaping ReadGate.Answer) {
-    if isPublished { return answer(nil) }
-    unpublished.withLock { $0.append(answer) }
-    // The writer may have gone in between.
-    if !sharedMemoryLocks.isLocked(WALLock.write) { tellPublished() }
-  }
-
-  /// The writer of the moment has given up its lock.
-  func tellPublished() {
-    let waiting = unpublished.withLock { waiting in
-      defer { waiting = [] }
-      return waiting
-    }
-    for answer in waiting { answer(nil) }
+    ReadGate.whenTrue({ [weak self] in self?.isPublished ?? true }, answer)
   }
 
   /// Whether the wal-index is known to show all captured frames.
   private var isPublished: Bool {
-    guard sharedMemoryLocks.isLocked(WALLock.write) else { return true }
+    // What the daemon itself writes it shows before it says that it is applied.
+    guard sharedMemoryLocks.isLockedByClient(WALLock.write) else { return true }
     return state.withLockIfAvailable { state in
       state.wal.header == nil || agreesWithIndex(state)
     } ?? false
+  }
+}
+
+extension ReadGate {
+  /// Before it is looked again, in milliseconds.
+  private static let pause = 1
+
+  /// Answers a reader once a condition holds, which is looked at every millisecond, or that it is not known in time.
+  static func whenTrue(
+    _ condition: @escaping @Sendable () -> Bool,
+    until deadline: ContinuousClock.Instant? = nil,
+    _ answer: @escaping Answer
+  ) {
+    if condition() { return answer(nil) }
+    let deadline = deadline ?? .now + patience
+    guard ContinuousClock.now < deadline else { return answer(Store.readRefusal) }
+    DispatchQueue.global(qos: .userInitiated).asyncAfter(deadline: .now() + .milliseconds(pause)) {
+      whenTrue(condition, until: deadline, answer)
+    }
   }
 }

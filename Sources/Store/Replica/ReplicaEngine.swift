@@ -16,6 +16,8 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
     /// to: until that is stable in the main file, a restart has to repair them again.
     var unsettled: [String: LogIndex] = [:]
     var staged: [String: SnapshotStaging] = [:]
+    /// The last entry that is in its database's queue, or needs none.
+    var enqueued = LogIndex.zero
     /// Entries that databases have not applied yet, by database: the first of each.
     var waiting: [String: LogIndex] = [:]
     /// Large transactions of which parts have arrived, by database: the first part, and the entry
@@ -57,6 +59,7 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
     // What recovery could not bring to its position is fetched as well.
     let failed = store.allDatabases.filter { $0.published.failed != nil }.map(\.name)
     state.withLock { state in
+      state.enqueued = store.log.last.index
       state.isReset = listed.contains(RepairList.reset)
       state.repairs = listed.union(failed).subtracting([RepairList.reset])
       if state.repairs.isEmpty { state.isReset = false }
@@ -87,6 +90,7 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
     let last = log.last.index
     log.learnCommit(batch.commit)
     enqueue(batch, after: before, through: last)
+    state.withLock { $0.enqueued = last }
     if last > before {
       if batch.commit < last { sync(through: last) } else { syncSoon() }
     }
@@ -329,6 +333,7 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
       ]
     )
     for name in touched { applier(name).forgetQueue() }
+    state.withLock { $0.enqueued = log.last.index }
   }
 
   package func reset(to base: EntryID, databases: [DatabaseSummary]) throws(StoreError) {
@@ -349,6 +354,7 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
       if !theirs.contains(name) { try repaired(name) }
     }
     try log.reset(to: base, under: term)
+    state.withLock { $0.enqueued = base.index }
     tellProgress()
   }
 

@@ -45,7 +45,8 @@ extension Store {
   /// Notes where redo would begin now, and what is committed.
   func saveRedoStart() throws(StoreError) -> LogIndex {
     // What a replica has received and not applied must be found by the next start.
-    let applied = state.withLock { $0.engine }?.appliedThrough ?? .max
+    let (engine, lending) = state.withLock { ($0.engine, $0.lending) }
+    let applied = min(engine?.appliedThrough ?? .max, lending?.appliedThrough ?? .max)
     let last = min(log.durable, applied)
     let index = allDatabases.reduce(last) { least, database in
       database.state.withLock { state in

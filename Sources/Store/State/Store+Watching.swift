@@ -13,10 +13,7 @@ extension Store {
       end,
       proceed in
       guard let self, let database else { return proceed() }
-      writerLeaves(database, end) {
-        proceed()
-        database.tellPublished()
-      }
+      writerLeaves(database, end, proceed)
     }
     // Any lock of the main file, for where SQLite puts its locks can be changed at run time
     // (SQLITE_TESTCTRL_PENDING_BYTE).

@@ -84,13 +84,25 @@ final class Cluster: Sendable {
   /// So many nodes that elect one of them; they are not started yet.
   ///
   /// - Parameter sync: how safe their commits are.
-  func voters(_ count: Int, ttl: String, sync: String = "async") async throws -> [Node] {
+  func voters(
+    _ count: Int,
+    ttl: String,
+    sync: String = "async",
+    extra: String = ""
+  ) async throws -> [Node] {
     let ports = try (0..<count).map { $0 == 0 ? primaryPort : try FreePort.any() }
     let peers = ports.enumerated().map { "node\($0.offset + 1): \"127.0.0.1:\($0.element)\"" }
     var nodes: [Node] = []
     for (place, port) in ports.enumerated() {
       nodes.append(
-        try await quorumNode(place + 1, port, peers.joined(separator: ", "), ttl: ttl, sync: sync)
+        try await quorumNode(
+          place + 1,
+          port,
+          peers.joined(separator: ", "),
+          ttl: ttl,
+          sync: sync,
+          extra: extra
+        )
       )
     }
     return nodes
@@ -111,10 +123,11 @@ final class Cluster: Sendable {
     _ port: Int,
     _ peers: String,
     ttl: String,
-    sync: String = "async"
+    sync: String = "async",
+    extra: String = ""
   ) async throws -> Node {
     let lease = "{type: quorum, hostname: node\(number), ttl: \(ttl), quorum: {peers: {\(peers)}}}"
-    return try await node(number, port: port, lease: lease, sync: sync)
+    return try await node(number, port: port, lease: lease, sync: sync, extra: extra)
   }
 
   /// Removes everything; the nodes must have been stopped.
