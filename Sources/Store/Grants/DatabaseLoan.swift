@@ -33,6 +33,8 @@ final class DatabaseLoan: Sendable {
     var unapplied: [LogIndex] = []
     /// What waits until all has been applied.
     var afterwards: [@Sendable () -> Void] = []
+    /// Whether it is being taken over: nobody of this node begins to write at this moment.
+    var isTaking = false
     var hasEnded = false
   }
 
@@ -102,7 +104,7 @@ final class DatabaseLoan: Sendable {
     let published = database.published
     let next = state.withLock { state -> Next in
       if state.hasEnded { return .refuse }
-      if state.grants.holder == .own, state.parked.claim() { return .go }
+      if state.grants.holder == .own, !state.isTaking, state.parked.claim() { return .go }
       // It keeps what a replica has written from being applied, and has not seen it.
       guard published.isWAL || state.unapplied.isEmpty else {
         state.parked.owe()
@@ -209,7 +211,12 @@ final class DatabaseLoan: Sendable {
   }
 
   private func beginLending() {
-    guard isBeingRecalled else { return }
+    let begins = state.withLock { state in
+      guard !state.isTaking else { return false }
+      state.isTaking = true
+      return true
+    }
+    guard begins else { return }
     let now = store.context.clock.milliseconds
     let before = database.lentAt.exchange(now, ordering: .acquiringAndReleasing)
     // What the kernel may still believe of the file, which the daemon is about to change.
@@ -224,7 +231,7 @@ final class DatabaseLoan: Sendable {
   }
 
   private func tryToLend(pause: Int) {
-    guard isBeingRecalled else { return }
+    guard isBeingRecalled else { return state.withLock { $0.isTaking = false } }
     // A hand-over that was given up has let them in again.
     keepWritersOut()
     log.settleCommits()
@@ -236,6 +243,7 @@ final class DatabaseLoan: Sendable {
     case .success(.done):
       // Not where this node has ceased to be the primary meanwhile.
       let isLent = state.withLock { state in
+        state.isTaking = false
         if !state.hasEnded { database.isLent.store(true, ordering: .releasing) }
         return !state.hasEnded
       }
@@ -244,8 +252,11 @@ final class DatabaseLoan: Sendable {
       let next = min(2 * pause, Self.longestPause)
       queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToLend(pause: next) }
     case .success(.differs):
+      state.withLock { $0.isTaking = false }
       refuse("the primary's own files of it are not as they were committed")
-    case .failure(let error): refuse(error.message)
+    case .failure(let error):
+      state.withLock { $0.isTaking = false }
+      refuse(error.message)
     }
   }
 

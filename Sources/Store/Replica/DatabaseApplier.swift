@@ -319,6 +319,7 @@ final class DatabaseApplier: Sendable {
       return stop()
     }
     var again = true
+    var isApplied = false
     do throws(StoreError) {
       let entry = try store.log.entry(at: index)
       // A crash while pages are being written is made good from the log, which must have them.
@@ -332,12 +333,16 @@ final class DatabaseApplier: Sendable {
         try database.applyToMain(plan, log: store.log, in: &state)
         try database.enterWALModeIfSaid(in: &state)
       }
-      advance(past: index)
-      store.tellCommitted(database)
+      isApplied = true
     } catch {
       if case .stop = failed(error) { again = false }
     }
     if !database.isTorn { database.unlockExclusive() }
+    // Only now, since others may then take the daemon's locks for what they do.
+    if isApplied {
+      advance(past: index)
+      store.tellCommitted(database)
+    }
     if again { run() } else { stop() }
   }
 }
