@@ -139,7 +139,8 @@ final class CommitIndex: Sendable {
     for done in gone { done(error) }
   }
 
-  /// Calls `done` once the entry is committed, or with `refusal` when this node is not the primary.
+  /// Calls `done` once the entry is committed, or with `refusal` when this node is not the primary, or was not in the
+  /// present term when the entry was made: another may have taken its place in the log.
   ///
   /// - Parameter isForwarded: whether another node, which is the primary, appended it.
   func wait(
@@ -150,8 +151,10 @@ final class CommitIndex: Sendable {
   ) {
     enum Next { case answer(StoreError?), wait }
     let next = state.withLock { state -> Next in
+      guard isForwarded || state.majority?.termStart.map({ $0 <= index }) ?? false else {
+        return .answer(refusal)
+      }
       if index <= state.index { return .answer(nil) }
-      guard isForwarded || state.majority?.termStart != nil else { return .answer(refusal) }
       state.waiters.append(Waiter(index: index, done: done))
       return .wait
     }

@@ -155,7 +155,7 @@ final class SnapshotReader: SnapshotSource {
     }
     // What is in the pages and not committed nobody may see yet.
     guard store.log.needsMajority else { return end }
-    if store.role == .primary {
+    if store.isWriter(of: database) {
       try store.log.confirmAndWait(through: end.index)
     } else if end.index > store.log.committed {
       throw StoreError(

@@ -76,6 +76,20 @@ struct CommitIndexTests {
     #expect(index.index == LogIndex(5))
   }
 
+  /// What was appended in an earlier term may have been cut since, and another entry stand in its place: that it is
+  /// committed says nothing.
+  @Test func anEntryOfAnEarlierTermIsNotTakenForItsSuccessor() {
+    let (index, names) = Self.voters(3)
+    index.begin(at: LogIndex(1))
+    index.end(StoreError(.system(5), "over"))
+    index.advance(to: LogIndex(9))
+    #expect(Wait(index, for: 4).text != "committed")
+    index.begin(at: LogIndex(10))
+    index.match(names[1], LogIndex(10)) { LogIndex(10) }
+    #expect(Wait(index, for: 4).text != "committed")
+    #expect(Wait(index, for: 10).text == "committed")
+  }
+
   @Test func whoeverWaitsIsToldWhenThePrimaryIsNoneAnyMore() {
     let (index, _) = Self.voters(3)
     #expect(Wait(index, for: 1).text == "\(StoreError.Code.readOnly)")
