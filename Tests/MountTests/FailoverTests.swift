@@ -12,26 +12,6 @@ import Testing
 struct FailoverTests {
   private static let ttl = "1s"
 
-  private func withVoters(
-    sync: String = "async",
-    _ body: (Cluster, [Node]) async throws -> Void
-  ) async throws {
-    let cluster = try await Cluster()
-    var nodes: [Node] = []
-    defer {
-      for node in nodes { node.discard() }
-      cluster.remove()
-    }
-    nodes = try await cluster.voters(3, ttl: Self.ttl, sync: sync)
-    for node in nodes { try await node.start(untilReady: false) }
-    for node in nodes { try await node.waitUntilReady() }
-    try await body(cluster, nodes)
-    for node in nodes {
-      let code = try await node.stop()
-      #expect(code == 0, "\(node.name) ended with \(code); its log: \(node.log.suffix(2000))")
-    }
-  }
-
   /// The node that is the primary, once there is just one.
   private func primary(_ nodes: [Node], seconds: Double = 20) async throws -> Node {
     var found: Node?
@@ -71,7 +51,7 @@ struct FailoverTests {
     arguments: ["async", "quorum"]
   )
   func killed(sync: String) async throws {
-    try await withVoters(sync: sync) { _, nodes in
+    try await withVoters(ttl: Self.ttl, sync: sync) { _, nodes in
       var expected = "0"
       let first = try await primary(nodes)
       let made = try await Command.sqlite(
@@ -107,7 +87,7 @@ struct FailoverTests {
     .timeLimit(.minutes(3))
   )
   func damaged() async throws {
-    try await withVoters(sync: "quorum") { _, nodes in
+    try await withVoters(ttl: Self.ttl, sync: "quorum") { _, nodes in
       let first = try await primary(nodes)
       let made = try await Command.sqlite(
         first.mount + "/a.db",
@@ -156,7 +136,7 @@ struct FailoverTests {
     ["async", "quorum"]
   )
   func handedOver(mode: String, sync: String) async throws {
-    try await withVoters(sync: sync) { cluster, nodes in
+    try await withVoters(ttl: Self.ttl, sync: sync) { cluster, nodes in
       let first = try await primary(nodes)
       let made = try await Command.sqlite(
         first.mount + "/a.db",
@@ -199,7 +179,7 @@ struct FailoverTests {
     .timeLimit(.minutes(3))
   )
   func paused() async throws {
-    try await withVoters { _, nodes in
+    try await withVoters(ttl: Self.ttl) { _, nodes in
       let old = try await primary(nodes)
       let made = try await Command.sqlite(
         old.mount + "/a.db",
@@ -226,7 +206,7 @@ struct FailoverTests {
     arguments: ["wal", "delete"]
   )
   func held(mode: String) async throws {
-    try await withVoters(sync: "quorum") { _, nodes in
+    try await withVoters(ttl: Self.ttl, sync: "quorum") { _, nodes in
       let old = try await primary(nodes)
       let made = try await Command.sqlite(
         old.mount + "/a.db",
@@ -264,7 +244,7 @@ struct FailoverTests {
 
   @Test("A command is run on the primary alone", .timeLimit(.minutes(3)))
   func commandOnThePrimary() async throws {
-    try await withVoters { _, nodes in
+    try await withVoters(ttl: Self.ttl) { _, nodes in
       let old = try await primary(nodes)
       let other = try #require(nodes.first { $0 !== old })
       let ran = try await old.halite("run", ["--on-primary", "--", "sh", "-c", "echo ran; exit 7"])
@@ -292,7 +272,7 @@ struct FailoverTests {
     .timeLimit(.minutes(3))
   )
   func minority() async throws {
-    try await withVoters { cluster, nodes in
+    try await withVoters(ttl: Self.ttl) { cluster, nodes in
       let observer = try await cluster.observer(4, of: nodes, ttl: Self.ttl)
       defer { observer.discard() }
       try await observer.start()

@@ -6,26 +6,6 @@ import Testing
 struct ForwardingTests {
   private static let modes = ["wal", "delete"]
 
-  private func withVoters(
-    sync: String,
-    _ body: (Cluster, [Node]) async throws -> Void
-  ) async throws {
-    let cluster = try await Cluster()
-    var nodes: [Node] = []
-    defer {
-      for node in nodes { node.discard() }
-      cluster.remove()
-    }
-    nodes = try await cluster.voters(3, ttl: "2s", sync: sync, extra: "write-forwarding: true")
-    for node in nodes { try await node.start(untilReady: false) }
-    for node in nodes { try await node.waitUntilReady() }
-    try await body(cluster, nodes)
-    for node in nodes {
-      let code = try await node.stop()
-      #expect(code == 0, "\(node.name) ended with \(code); its log: \(node.log.suffix(2000))")
-    }
-  }
-
   @Test("A replica of a fixed primary writes", .timeLimit(.minutes(3)), arguments: modes)
   func replicaWrites(mode: String) async throws {
     try await withCluster(replicas: 1, extra: "write-forwarding: true") { _, nodes in
@@ -64,7 +44,7 @@ struct ForwardingTests {
     ["async", "quorum"]
   )
   func everywhere(mode: String, sync: String) async throws {
-    try await withVoters(sync: sync) { _, nodes in
+    try await withVoters(ttl: "2s", sync: sync, extra: "write-forwarding: true") { _, nodes in
       let made = try await Command.sqlite(
         nodes[0].mount + "/a.db",
         "pragma journal_mode=\(mode); create table t(node, x)"

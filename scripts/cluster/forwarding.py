@@ -16,7 +16,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../shared"))
-from measure import Measurement
+from measure import INSERT, Measurement
 from nodes import die_with_parent
 
 ROUNDS = 5
@@ -27,19 +27,7 @@ READERS = 16
 READ_SECONDS = 5.0
 EVERYWHERE = os.path.join(HERE, "../../Tests/MountTests/Scripts/everywhere.py")
 
-READER = """
-import sqlite3, sys, time
-c = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
-c.execute('SELECT x FROM t WHERE id = 1').fetchone()
-sys.stdin.readline()
-end = time.monotonic() + float(sys.argv[2])
-times = []
-while (now := time.monotonic()) < end:
-    c.execute('SELECT x FROM t WHERE id = 1').fetchone()
-    times.append(time.monotonic() - now)
-times.sort()
-print(len(times), times[len(times) // 2], times[len(times) * 99 // 100])
-"""
+SELECT = "SELECT x FROM t WHERE id = 1"
 
 
 class Forwarding(Measurement):
@@ -61,7 +49,7 @@ class Forwarding(Measurement):
 
     def insert(self, connection):
         now = time.monotonic()
-        connection.execute("INSERT INTO t(x) VALUES ('0123456789')")
+        connection.execute(INSERT)
         return time.monotonic() - now
 
     def commits(self):
@@ -110,19 +98,9 @@ class Forwarding(Measurement):
         self.connect(self.primary(), "r.db").execute("INSERT INTO t(x) VALUES (1)")
         node = self.replica("r.db")
         for count in (1, READERS):
-            readers = [
-                subprocess.Popen([sys.executable, "-c", READER, f"{node.mount}/r.db", str(READ_SECONDS)],
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                 preexec_fn=die_with_parent)
-                for _ in range(count)
-            ]
-            time.sleep(1)
-            for reader in readers:
-                reader.stdin.write("go\n")
-                reader.stdin.flush()
-            results = [reader.communicate()[0].split() for reader in readers]
-            rate = sum(int(r[0]) for r in results) / READ_SECONDS
-            median = statistics.median(float(r[1]) for r in results)
+            reads, times = self.execute(SELECT, [f"{node.mount}/r.db"] * count, READ_SECONDS)
+            rate = reads / READ_SECONDS
+            median = statistics.median(median for median, _ in times)
             print(f"linearizable SELECT on a replica, {count} connections: {rate:.0f}/s, p50 {median * 1e3:.3f} ms",
                   flush=True)
 

@@ -27,15 +27,20 @@ WRITERS = 8
 BEHIND = 100_000
 FAILOVERS = 20
 
-WRITER = """
+INSERT = "INSERT INTO t(x) VALUES ('0123456789')"
+
+# One connection that executes a statement until the time is over; it begins when it is told to.
+CLIENT = """
 import sqlite3, sys, time
 c = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
 c.execute('PRAGMA synchronous=NORMAL')
+c.execute('SELECT x FROM t LIMIT 1').fetchone()
+print('ready', flush=True)
 sys.stdin.readline()
 end = time.monotonic() + float(sys.argv[2])
 times = []
 while (now := time.monotonic()) < end:
-    c.execute("INSERT INTO t(x) VALUES ('0123456789')")
+    c.execute(sys.argv[3]).fetchone()
     times.append(time.monotonic() - now)
 times.sort()
 print(len(times), times[len(times) // 2], times[len(times) * 99 // 100])
@@ -95,17 +100,22 @@ class Measurement:
             connection.close()
         return mount
 
-    def write(self, paths, seconds):
-        """Commits, and the median and the 99th percentile of one in seconds, of a writer each."""
-        writers = [
-            subprocess.Popen([sys.executable, "-c", WRITER, path, str(seconds)], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
-            for path in paths
-        ]
-        for writer in writers:
-            writer.stdin.write("go\n")
-            writer.stdin.flush()
-        results = [writer.communicate()[0].split() for writer in writers]
+    def client(self, statement, path, seconds):
+        return subprocess.Popen([sys.executable, "-c", CLIENT, path, str(seconds), statement], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+
+    def begin(self, client):
+        client.stdin.write("go\n")
+        client.stdin.flush()
+
+    def execute(self, statement, paths, seconds):
+        """How often, and the median and the 99th percentile of one time in seconds, of a client each."""
+        clients = [self.client(statement, path, seconds) for path in paths]
+        for client in clients:
+            client.stdout.readline()
+        for client in clients:
+            self.begin(client)
+        results = [client.communicate()[0].split() for client in clients]
         return sum(int(r[0]) for r in results), [(float(r[1]), float(r[2])) for r in results]
 
     def commits(self):
@@ -115,8 +125,8 @@ class Measurement:
         syncs, medians, slow, ones, manys = [], [], [], [], []
         for _ in range(ROUNDS):
             syncs.append(fdatasync(self.root, SECONDS / 2))
-            one, times = self.write(paths[:1], SECONDS)
-            many, _ = self.write(paths, SECONDS)
+            one, times = self.execute(INSERT, paths[:1], SECONDS)
+            many, _ = self.execute(INSERT, paths, SECONDS)
             medians.append(times[0][0])
             slow.append(times[0][1])
             ones.append(one / SECONDS)
@@ -141,18 +151,16 @@ class Measurement:
         replica.kill(signal.SIGKILL)
         replica.process.wait(30)
         while self.last(primary, "behind.db") < BEHIND:
-            self.write([f"{mount}/behind.db"] * 2, 5)
+            self.execute(INSERT, [f"{mount}/behind.db"] * 2, 5)
         missing = self.last(primary, "behind.db")
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, f"{mount}/behind.db", "120"], stdin=subprocess.PIPE,
-                                  stdout=subprocess.DEVNULL, text=True, preexec_fn=die_with_parent)
+        writer = self.client(INSERT, f"{mount}/behind.db", 120)
         replica.start()
         began = None
         while True:
             here = self.last(replica, "behind.db")
             if here and began is None:
                 began, first = time.monotonic(), here
-                writer.stdin.write("go\n")
-                writer.stdin.flush()
+                self.begin(writer)
             if here >= missing:
                 break
             time.sleep(0.02)

@@ -208,7 +208,6 @@ struct YAMLReader {
   }
 
   /// Reads one of a few words.
-  ///
   mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ section: YAMLSection,
     _ key: String,

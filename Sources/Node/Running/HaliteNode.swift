@@ -134,11 +134,7 @@ package final class HaliteNode: Sendable {
       maxLogBytes: configuration.data.maxLogSize
     )
     parts.followsLogs = configuration.fuse.passthrough == .all
-    if case .single = configuration.lease.kind {
-      parts.forwards = false
-    } else {
-      parts.forwards = configuration.writeForwarding
-    }
+    parts.forwards = configuration.writeForwarding && configuration.lease.kind != .single
     switch configuration.reads {
     case .linearizable: parts.reads = .linearizable
     case .local:
@@ -146,12 +142,9 @@ package final class HaliteNode: Sendable {
         maxStaleness: configuration.maxStaleness.map { UInt64(clamping: milliseconds($0)) }
       )
     }
-    // Also where clients of a replica write: it changes for one database.
-    if case .quorum = configuration.lease.kind {
-      parts.changesRoles = true
-    } else {
-      parts.changesRoles = parts.forwards
-    }
+    // Where clients of a replica write, it changes for one database.
+    parts.changesRoles = parts.forwards
+    if case .quorum = configuration.lease.kind { parts.changesRoles = true }
     // Only where no other node can have been primary meanwhile is nothing newer than the node's own files.
     if configuration.isCandidate, parts.followsLogs { parts.boot = NodeIdentity.boot() }
     return try Store.open(

@@ -12,6 +12,13 @@ package final class Borrowing: Sendable {
     var asked: [GrantID: DatabaseBorrow] = [:]
     var progress: SubscriptionToken?
     var hasEnded = false
+
+    /// What to ask with; nil where there is no connection.
+    mutating func next() -> (id: GrantID, send: @Sendable (GrantRequest) -> Void)? {
+      guard let send else { return nil }
+      lastID += 1
+      return (GrantID(lastID), send)
+    }
   }
 
   private let store: Store
@@ -36,12 +43,7 @@ package final class Borrowing: Sendable {
   }
 
   private func askForReadIndex() -> GrantID? {
-    let asked = state.withLock { state -> (GrantID, @Sendable (GrantRequest) -> Void)? in
-      guard let send = state.send else { return nil }
-      state.lastID += 1
-      return (GrantID(state.lastID), send)
-    }
-    guard let (id, send) = asked else { return nil }
+    guard let (id, send) = state.withLock({ $0.next() }) else { return nil }
     send(.readIndex(id))
     return id
   }
@@ -124,12 +126,10 @@ package final class Borrowing: Sendable {
   ///
   /// - Parameter prepare: called before it is asked; the answer may come at once.
   func ask(for borrow: DatabaseBorrow, prepare: (GrantID) -> Void) {
-    let asked = state.withLock { state -> (GrantID, @Sendable (GrantRequest) -> Void)? in
-      guard let send = state.send else { return nil }
-      state.lastID += 1
-      let id = GrantID(state.lastID)
-      state.asked[id] = borrow
-      return (id, send)
+    let asked = state.withLock { state in
+      let asked = state.next()
+      if let asked { state.asked[asked.id] = borrow }
+      return asked
     }
     // Else whoever waits asks when there is a connection.
     guard let (id, send) = asked else { return }

@@ -40,19 +40,13 @@ final class DatabaseBorrow: Sendable {
     var entering = 0
     /// Counts transactions that were begun.
     var uses = 0
-    /// Why the primary gave no grant, the last time.
-    var refusal: String?
     /// What was sent and is not known to be in the log.
     var sent: SentTransaction?
     var hasEnded = false
   }
 
-  /// How long a client is kept waiting, in milliseconds; SQLite is then told that the database is busy.
-  static let patience = 5_000
   /// How long a grant that nobody else wants is kept after its last transaction, in milliseconds.
   static let idleTime = 500
-  /// The longest pause before it is tried again to take the database over from a client, in milliseconds.
-  private static let longestPause = 20
   /// Before it is tried again to get what was refused, in milliseconds.
   private static let refusedPause = 100
 
@@ -60,7 +54,7 @@ final class DatabaseBorrow: Sendable {
   let database: Database
   let state = Mutex(State())
   /// Which forgets this object when it ends.
-  private let borrowing: Borrowing
+  let borrowing: Borrowing
   private let queue = DispatchQueue(label: "halite.borrow", qos: .userInitiated)
 
   init(_ database: Database, in store: Store, _ borrowing: Borrowing) {
@@ -74,32 +68,17 @@ final class DatabaseBorrow: Sendable {
   // MARK: Clients
 
   func guardWriters() {
-    database.sharedMemoryLocks.setGuard(range: WALLock.writers) { [weak self] request, answer in
-      guard let self else { return answer(Store.walRefusal) }
-      guard request.range.overlaps(WALLock.write) else {
-        // Checkpoints are the daemon's while it writes the log.
-        return enter(answer, orElse: Store.walRefusal)
-      }
-      want(answer)
-    }
-    let range = LockRange(MainLock.pending.start, MainLock.reserved.end)
-    database.mainLocks.setGuard(range: range) { [weak self, database] request, answer in
-      guard let self else { return answer(Store.mainRefusal) }
-      guard request.range.overlaps(MainLock.reserved) else {
-        let isWriter = database.mainLocks.holds(
-          owner: request.owner,
-          range: MainLock.reserved,
-          kind: .write
-        )
-        return isWriter ? answer(nil) : enter(answer, orElse: Store.mainRefusal)
-      }
-      want(answer)
+    database.guardWriters { [weak self] answer in
+      if let self { want(answer) } else { answer(Store.walRefusal) }
+    } other: { [weak self] refusal, answer in
+      // Otherwise it is the daemon that does this.
+      if let self { enter(answer, orElse: refusal) } else { answer(refusal) }
     }
   }
 
   /// Answers at once whether this node has the grant.
   private func enter(
-    _ answer: @escaping @Sendable (StoreError?) -> Void,
+    _ answer: @escaping ParkedWriters.Answer,
     orElse refusal: StoreError
   ) {
     let isHeld = state.withLock { state in
@@ -143,7 +122,7 @@ final class DatabaseBorrow: Sendable {
     case .refuse: answer(Store.walRefusal)
     case .wait(let ticket):
       queue.async { self.advance() }
-      queue.asyncAfter(deadline: .now() + .milliseconds(Self.patience)) {
+      queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.patience)) {
         self.state.withLock { $0.parked.remove(ticket) }?(Store.walRefusal)
       }
     }
@@ -185,7 +164,7 @@ final class DatabaseBorrow: Sendable {
         return true
       }
       if isNews { queue.async { self.giveBackIfWanted() } }
-    case .ended(let id, let reason): ended(id, reason)
+    case .ended(let id, _): ended(id)
     case .appended(let id, let index): state.withLock { $0.sent?.appended(id, index) }
     case .refused(let id, let reason): state.withLock { $0.sent?.refused(id, reason) }
     case .readIndex: break
@@ -198,11 +177,6 @@ final class DatabaseBorrow: Sendable {
   }
 
   func disconnected() { lose() }
-
-  /// - Returns: whether it was sent.
-  func send(_ id: GrantID, _ kind: LogEntryKind, _ bytes: [UInt8]) -> Bool {
-    borrowing.append(id, kind, bytes)
-  }
 
   /// Whatever is not in the log by now will not come.
   func settle() { state.withLock { $0.sent?.reconnected(through: .zero) } }
@@ -222,13 +196,8 @@ final class DatabaseBorrow: Sendable {
     return parked
   }
 
-  private func ended(_ id: GrantID, _ reason: String) {
-    let isKnown = state.withLock { state in
-      guard state.phase.id == id else { return false }
-      state.refusal = reason
-      return true
-    }
-    guard isKnown else { return }
+  private func ended(_ id: GrantID) {
+    guard state.withLock({ $0.phase.id == id }) else { return }
     lose()
     // Those who wait ask again.
     queue.asyncAfter(deadline: .now() + .milliseconds(Self.refusedPause)) { self.advance() }
@@ -282,7 +251,9 @@ final class DatabaseBorrow: Sendable {
   /// The database is being taken over, or fetched.
   private func retry(_ isWanted: Bool) {
     guard isWanted else { return }
-    queue.asyncAfter(deadline: .now() + .milliseconds(Self.longestPause)) { self.advance() }
+    queue.asyncAfter(deadline: .now() + .milliseconds(Store.takeOverMilliseconds)) {
+      self.advance()
+    }
   }
 
   /// The grant has come.
@@ -345,24 +316,23 @@ final class DatabaseBorrow: Sendable {
 
   private func tryToReturn(pause: Int) {
     guard case .returning(let id) = state.withLock({ $0.phase }), let engine else { return }
-    let outcome: Result<TakeOver, StoreError>
-    do throws(StoreError) {
+    let outcome = Result { () throws(StoreError) in
       let isEntered = state.withLock { $0.entering > 0 }
-      let result = isEntered ? .later : try database.takeOver()
-      if case .differs = result { try engine.markForRepair([database.name]) }
-      outcome = .success(result)
-    } catch { outcome = .failure(error) }
+      let outcome = isEntered ? .later : try database.takeOver()
+      if case .differs = outcome { try engine.markForRepair([database.name]) }
+      return outcome
+    }
     switch outcome {
     case .success(.later):
-      let next = min(2 * pause, Self.longestPause)
+      let next = min(2 * pause, Store.takeOverMilliseconds)
       queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToReturn(pause: next) }
     case .failure(let error):
       store.context.logger.error(
         "a database could not be taken over; it is tried again",
         metadata: ["database": "\(database.name)", "error": "\(error)"]
       )
-      queue.asyncAfter(deadline: .now() + .milliseconds(Self.longestPause)) {
-        self.tryToReturn(pause: Self.longestPause)
+      queue.asyncAfter(deadline: .now() + .milliseconds(Store.takeOverMilliseconds)) {
+        self.tryToReturn(pause: Store.takeOverMilliseconds)
       }
     case .success(.done), .success(.differs): returned(id, engine)
     }

@@ -15,15 +15,11 @@ final class DatabaseLoan: Sendable {
     case replica(Lender, GrantID)
   }
 
-  /// How long clients of this node are kept waiting, in milliseconds; SQLite is then told that the database is busy.
-  static let patience = 5_000
   /// How long a replica may take to give back what it is asked for, in milliseconds.
   static let recallLimit = 10_000
   /// For how long after it was lent the kernel is told nothing of the database's files that it could believe, in
   /// milliseconds.
   static let recently: UInt64 = 60_000
-  /// The longest pause before it is tried again to take the database over from a client, in milliseconds.
-  private static let longestPause = 20
 
   struct State {
     var grants = GrantQueue<Party>(owner: .own)
@@ -92,14 +88,13 @@ final class DatabaseLoan: Sendable {
 
   /// Whether this node's clients have it, and are not about to give it away.
   var isOwn: Bool {
-    state.withLock { $0.grants.holder == .own && !$0.grants.isRecalled }
-      && !database.isLent.load(ordering: .acquiring)
+    state.withLock { $0.grants.isOwned } && !database.isLent.load(ordering: .acquiring)
   }
 
   // MARK: Clients of this node
 
   /// Keeps a client that wants to write waiting until it is its turn.
-  private func park(_ answer: @escaping @Sendable (StoreError?) -> Void) {
+  private func park(_ answer: @escaping ParkedWriters.Answer) {
     enum Next { case go, refuse, wait(UInt64) }
     let published = database.published
     let next = state.withLock { state -> Next in
@@ -127,10 +122,9 @@ final class DatabaseLoan: Sendable {
     queue.async {
       self.perform { $0.ask(.own) }
       // It may have come back just before.
-      let isOwn = self.state.withLock { $0.grants.holder == .own && !$0.grants.isRecalled }
-      if isOwn { self.admitParked() }
+      if self.state.withLock({ $0.grants.isOwned }) { self.admitParked() }
     }
-    queue.asyncAfter(deadline: .now() + .milliseconds(Self.patience)) {
+    queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.patience)) {
       let (late, isLast) = self.state.withLock { ($0.parked.remove(ticket), $0.parked.isEmpty) }
       guard let late else { return }
       late(Store.walRefusal)
@@ -144,28 +138,12 @@ final class DatabaseLoan: Sendable {
   }
 
   private func keepWritersOut() {
-    let isLent: @Sendable () -> Bool = { [database] in database.isLent.load(ordering: .acquiring) }
-    database.sharedMemoryLocks.setGuard(range: WALLock.writers) { [weak self] request, answer in
-      guard let self else { return answer(nil) }
-      guard request.range.overlaps(WALLock.write) else {
-        // Checkpoints; while the database is lent they are the daemon's.
-        return answer(isLent() ? Store.walRefusal : nil)
-      }
-      self.park(answer)
-    }
-    let range = LockRange(MainLock.pending.start, MainLock.reserved.end)
-    database.mainLocks.setGuard(range: range) { [weak self, database] request, answer in
-      guard let self else { return answer(nil) }
-      guard request.range.overlaps(MainLock.reserved) else {
-        // Who has begun a transaction goes on; journals of others are played back by the daemon.
-        let isWriter = database.mainLocks.holds(
-          owner: request.owner,
-          range: MainLock.reserved,
-          kind: .write
-        )
-        return answer(isWriter || !isLent() ? nil : Store.mainRefusal)
-      }
-      self.park(answer)
+    database.guardWriters { [weak self] answer in
+      if let self { park(answer) } else { answer(nil) }
+    } other: { [weak self] refusal, answer in
+      // While the database is lent it is the daemon that does this.
+      let isLent = self?.database.isLent.load(ordering: .acquiring) ?? false
+      answer(isLent ? refusal : nil)
     }
   }
 
@@ -182,10 +160,13 @@ final class DatabaseLoan: Sendable {
       switch directive {
       case .recall(.own):
         keepWritersOut()
-        guard state.withLock({ $0.parked.isOwed }) else { return beginLending() }
-        queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.courtesy)) {
-          // Else it was claimed, which has begun it.
-          if self.state.withLock({ $0.parked.claim() }) { self.beginLending() }
+        if state.withLock({ $0.parked.isOwed }) {
+          queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.courtesy)) {
+            // Else it was claimed, which has begun it.
+            if self.state.withLock({ $0.parked.claim() }) { self.beginLending() }
+          }
+        } else {
+          beginLending()
         }
       case .recall(.replica(let lender, let id)):
         lender.answer(.recalled(id))
@@ -235,11 +216,7 @@ final class DatabaseLoan: Sendable {
     // A hand-over that was given up has let them in again.
     keepWritersOut()
     log.settleCommits()
-    let outcome: Result<TakeOver, StoreError>
-    do throws(StoreError) { outcome = .success(try database.takeOver()) } catch {
-      outcome = .failure(error)
-    }
-    switch outcome {
+    switch Result(catching: { () throws(StoreError) in try database.takeOver() }) {
     case .success(.done):
       // Not where this node has ceased to be the primary meanwhile.
       let isLent = state.withLock { state in
@@ -249,14 +226,11 @@ final class DatabaseLoan: Sendable {
       }
       if isLent { perform { $0.gaveBack(.own) } }
     case .success(.later):
-      let next = min(2 * pause, Self.longestPause)
+      let next = min(2 * pause, Store.takeOverMilliseconds)
       queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToLend(pause: next) }
     case .success(.differs):
-      state.withLock { $0.isTaking = false }
       refuse("the primary's own files of it are not as they were committed")
-    case .failure(let error):
-      state.withLock { $0.isTaking = false }
-      refuse(error.message)
+    case .failure(let error): refuse(error.message)
     }
   }
 
@@ -266,7 +240,10 @@ final class DatabaseLoan: Sendable {
       "a database cannot be lent to a replica",
       metadata: ["database": "\(database.name)", "reason": "\(reason)"]
     )
-    let waiting = state.withLock { $0.grants.waiting }
+    let waiting = state.withLock { state in
+      state.isTaking = false
+      return state.grants.waiting
+    }
     for case .replica(let lender, let id) in waiting {
       lender.answer(.ended(id, reason: reason))
       perform { $0.gaveBack(.replica(lender, id)) }

@@ -89,7 +89,7 @@ extension DatabaseBorrow {
       return true
     }
     defer { state.withLock { $0.sent = nil } }
-    guard isHeld, send(id, kind, bytes) else {
+    guard isHeld, borrowing.append(id, kind, bytes) else {
       throw StoreError(
         .system(EIO),
         "database \(database.name) was not this node's to write any more; make the transaction again"

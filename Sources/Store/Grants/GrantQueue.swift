@@ -27,8 +27,8 @@ struct GrantQueue<Party: Hashable & Sendable>: Sendable {
     holder = owner
   }
 
-  /// Whether the owner has it and nobody else wants it.
-  var isIdle: Bool { holder == owner && waiting.isEmpty && !isRecalled }
+  /// Whether the owner has it, and is not about to give it away.
+  var isOwned: Bool { holder == owner && !isRecalled }
 
   /// Somebody wants to write. Asking twice is asking once.
   mutating func ask(_ party: Party) -> [Directive] {

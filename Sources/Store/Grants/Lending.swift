@@ -135,27 +135,22 @@ final class Lender: GrantLender {
   }
 
   private func ask(_ id: GrantID, _ name: String) {
-    let hasRoom = state.withLock { $0.grants.count < Self.most }
-    guard hasRoom, let lending = store.state.withLock({ $0.lending }),
-      let loan = lending.loan(name)
-    else {
+    // Before anything is made for it.
+    guard state.withLock({ $0.grants.count < Self.most && $0.grants[id] == nil }) else {
+      return answer(.ended(id, reason: "there are too many grants on this connection"))
+    }
+    guard let lending = store.state.withLock({ $0.lending }), let loan = lending.loan(name) else {
       let reason =
         store.configuration.forwards
         ? "this node is not the primary, or \(name) cannot be a database"
         : "write-forwarding is off on the primary"
       return answer(.ended(id, reason: reason))
     }
-    let isTaken = state.withLock { state in
-      guard !state.hasEnded, state.grants.count < Self.most, state.grants[id] == nil else {
-        return false
-      }
-      state.grants[id] = loan
-      return true
+    let isOpen = state.withLock { state in
+      if !state.hasEnded { state.grants[id] = loan }
+      return !state.hasEnded
     }
-    guard isTaken else {
-      return answer(.ended(id, reason: "there are too many grants on this connection"))
-    }
-    loan.ask(self, id)
+    if isOpen { loan.ask(self, id) }
   }
 
   /// Appends for the connection, which does not end meanwhile.

@@ -7,6 +7,8 @@ import LTX
 struct ParkedWriters: Sendable {
   typealias Answer = @Sendable (StoreError?) -> Void
 
+  /// How long a client is kept waiting, in milliseconds; SQLite is then told that the database is busy.
+  static let patience = 5_000
   /// For how long a turn is kept for who is to try again, in milliseconds: SQLite's busy handler waits about as long
   /// between its first attempts.
   static let courtesy = 25

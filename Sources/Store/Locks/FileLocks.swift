@@ -161,16 +161,14 @@ package final class FileLocks: Sendable {
     }
   }
 
-  /// Whether anybody but the daemon holds a lock in the range.
-  package func isLockedByClient(_ range: LockRange) -> Bool {
+  /// Whether anybody but the owner holds a lock on the file, or in a range of it.
+  package func hasOther(
+    than owner: LockOwner,
+    in range: LockRange = LockRange(0, .max)
+  ) -> Bool {
     queue.withLock { queue in
-      queue.table.held.contains { $0.range.overlaps(range) && $0.owner != .daemon }
+      queue.table.held.contains { $0.owner != owner && $0.range.overlaps(range) }
     }
-  }
-
-  /// Whether anybody but the owner holds a lock on the file.
-  package func hasOther(than owner: LockOwner) -> Bool {
-    queue.withLock { queue in queue.table.held.contains { $0.owner != owner } }
   }
 
   /// All locks held, for status and tests.

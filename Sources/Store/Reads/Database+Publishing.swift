@@ -14,7 +14,7 @@ extension Database {
   /// Whether the wal-index is known to show all captured frames.
   private var isPublished: Bool {
     // What the daemon itself writes it shows before it says that it is applied.
-    guard sharedMemoryLocks.isLockedByClient(WALLock.write) else { return true }
+    guard sharedMemoryLocks.hasOther(than: .daemon, in: WALLock.write) else { return true }
     return state.withLockIfAvailable { state in
       state.wal.header == nil || agreesWithIndex(state)
     } ?? false

@@ -298,9 +298,17 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
     }
   }
 
-  package func truncate(after common: LogIndex) throws(StoreError) {
+  /// The term of the primary that is followed, which the log now is in.
+  ///
+  /// - Throws: `.readOnly` when a later term is known.
+  private func enterTerm() throws(StoreError) -> Term? {
     let term = state.withLock { $0.term }
     if let term { try log.enter(term) }
+    return term
+  }
+
+  package func truncate(after common: LogIndex) throws(StoreError) {
+    let term = try enterTerm()
     let last = log.last
     guard common < last.index else { return }
     borrowing.settle()
@@ -337,8 +345,7 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
   }
 
   package func reset(to base: EntryID, databases: [DatabaseSummary]) throws(StoreError) {
-    let term = state.withLock { $0.term }
-    if let term { try log.enter(term) }
+    let term = try enterTerm()
     borrowing.settle()
     let theirs = Set(databases.map(\.name))
     let ours = store.allDatabases.filter { $0.published.position.txid > .zero }

@@ -33,6 +33,31 @@ func withCluster(
   }
 }
 
+/// Runs a test on three voters, and expects them to end well.
+///
+/// - Parameter extra: lines for their configuration.
+func withVoters(
+  ttl: String,
+  sync: String = "async",
+  extra: String = "",
+  _ body: (Cluster, [Node]) async throws -> Void
+) async throws {
+  let cluster = try await Cluster()
+  var nodes: [Node] = []
+  defer {
+    for node in nodes { node.discard() }
+    cluster.remove()
+  }
+  nodes = try await cluster.voters(3, ttl: ttl, sync: sync, extra: extra)
+  for node in nodes { try await node.start(untilReady: false) }
+  for node in nodes { try await node.waitUntilReady() }
+  try await body(cluster, nodes)
+  for node in nodes {
+    let code = try await node.stop()
+    #expect(code == 0, "\(node.name) ended with \(code); its log: \(node.log.suffix(2000))")
+  }
+}
+
 /// Checks that all nodes come to the same position of a database and have the same bytes there.
 func expectSameBytes(
   _ name: String,

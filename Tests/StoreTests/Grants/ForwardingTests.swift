@@ -25,7 +25,7 @@ struct ForwardingTests {
       if n % 5 == 4 { try here.run("INSERT INTO t VALUES (0, \(n))") }
     }
     // Nobody has waited for what will not come.
-    #expect(ContinuousClock.now - start < .milliseconds(DatabaseBorrow.patience))
+    #expect(ContinuousClock.now - start < .milliseconds(ParkedWriters.patience))
     #expect(cluster.settle())
     for connection in [here, there] {
       #expect(try connection.number("SELECT count(*) FROM t") == 24)
@@ -126,16 +126,24 @@ extension ForwardingTests {
     }
   }
 
-  /// The connection breaks while a transaction is under way: its client sees an error, and the next attempt, over a
-  /// new connection, succeeds.
-  @Test(arguments: modes)
-  func aBrokenConnectionEndsTheGrant(mode: String) throws {
+  /// A database with one table, and a replica's client that has inserted a row and not committed it.
+  private static func inTransaction(
+    _ mode: String
+  ) throws -> (ForwardingCluster, here: Connection, there: Connection) {
     let cluster = try ForwardingCluster()
     let here = try cluster.connect("a.db", on: 0)
     try here.run("PRAGMA journal_mode=\(mode); CREATE TABLE t(a)")
     #expect(cluster.settle())
     let there = try cluster.connect("a.db", on: 1)
     try there.run("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)")
+    return (cluster, here, there)
+  }
+
+  /// The connection breaks while a transaction is under way: its client sees an error, and the next attempt, over a
+  /// new connection, succeeds.
+  @Test(arguments: modes)
+  func aBrokenConnectionEndsTheGrant(mode: String) throws {
+    let (cluster, here, there) = try Self.inTransaction(mode)
     cluster.disconnect()
     try here.run("INSERT INTO t VALUES (2)")
     #expect(throws: Connection.Failure.self) { try there.run("COMMIT") }
@@ -151,12 +159,7 @@ extension ForwardingTests {
   /// The answer to a commit is lost with the connection; the log tells that it has happened.
   @Test(arguments: modes)
   func aLostAnswerIsFoundInTheLog(mode: String) throws {
-    let cluster = try ForwardingCluster()
-    let here = try cluster.connect("a.db", on: 0)
-    try here.run("PRAGMA journal_mode=\(mode); CREATE TABLE t(a)")
-    #expect(cluster.settle())
-    let there = try cluster.connect("a.db", on: 1)
-    try there.run("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)")
+    let (cluster, here, there) = try Self.inTransaction(mode)
     let link = cluster.links[0]
     link.losesAnswers.withLock { $0 = true }
     let result = Mutex<Result<Void, any Error>?>(nil)
