@@ -274,6 +274,27 @@ struct ElectionTests {
     #expect(leader.leader == "c")
   }
 
+  @Test func aLeaderIsFollowedByThoseThatHaveAnEntryOfItsTerm() {
+    var leader = leader()
+    #expect(!leader.isFollowed)
+    func hear(_ log: LogPosition, from voter: String) {
+      leader.receive(
+        .init(LeaseTerm(1), .heartbeatReply(sequence: 1, log: log, isCandidate: true)),
+        from: voter,
+        at: at(1.05),
+        log: .zero
+      )
+    }
+    hear(log(0, 9), from: "c")
+    #expect(!leader.isFollowed)
+    hear(log(1, 10), from: "d")
+    #expect(!leader.isFollowed)
+    hear(log(1, 10), from: "c")
+    #expect(leader.isFollowed)
+    leader.resign(at: at(1.06))
+    #expect(!leader.isFollowed)
+  }
+
   @Test func aLeaderThatHandsOverIsNoneAnyMore() {
     var leader = leader()
     _ = leader.takeDirectives()

@@ -104,6 +104,13 @@ extension Election {
     return Set(recent.keys).intersection(others)
   }
 
+  /// Whether this node leads and a majority has an entry of its term, itself included.
+  package var isFollowed: Bool {
+    guard role == .leader else { return false }
+    let followers = heard.filter { others.contains($0.key) && $0.value.log.term == record.term }
+    return followers.count + 1 > configuration.voters.count / 2
+  }
+
   /// Gives the lease up without a successor.
   package mutating func resign(at now: Instant) { stepDown(at: now) }
 

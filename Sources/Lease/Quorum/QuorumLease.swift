@@ -222,6 +222,11 @@ package final class QuorumLease: Lease {
     return shared.withLock { $0.election.role == .leader ? $0.election.successors(at: now) : [] }
   }
 
+  /// Whether a majority of the voters has an entry of this node's present term.
+  package var isFollowed: Bool {
+    shared.withLock { $0.election.isFollowed }
+  }
+
   private func perform(
     _ input: @escaping @Sendable (inout Election, LeaseClock.Instant, LogPosition) -> Void
   ) {

@@ -99,11 +99,12 @@ extension HaliteNode {
   private func open(_ term: LeaseTerm, _ engine: ReplicaEngine) async -> Bool {
     do {
       let first = try await pool.runIfActive { [self] in
-        let identity = cluster.cluster ?? NodeIdentity.newCluster()
-        try cluster.adopt(cluster: identity, term: Term(term.rawValue))
+        let identity = cluster.given ?? NodeIdentity.newCluster()
+        try cluster.adopt(cluster: identity, term: Term(term.rawValue), isConfirmed: false)
         return try store.open(Term(term.rawValue))
       }
       roles.set(.opening(Term(term.rawValue), engine))
+      guard try await confirmCluster(term) else { return false }
       store.log.confirm(through: first) { _ in }
       while store.log.committed < first {
         // Those that this would need may have to begin anew, which they must not with what this node lacks.
@@ -122,6 +123,23 @@ extension HaliteNode {
       )
       return false
     }
+  }
+
+  /// Waits, where the cluster has a proposed name only, until a majority follows; nothing is written before.
+  ///
+  /// - Returns: false where this node is not to be the primary any more.
+  private func confirmCluster(_ term: LeaseTerm) async throws -> Bool {
+    guard cluster.cluster == nil, let proposed = cluster.given else { return true }
+    guard let voter = lease as? QuorumLease else { return true }
+    while !voter.isFollowed {
+      guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return false }
+    }
+    try await pool.runIfActive { [self] in
+      try cluster.adopt(cluster: proposed, term: Term(term.rawValue), isConfirmed: true)
+    }
+    // They come again, and are told so.
+    await server?.closeReplicas()
+    return true
   }
 
   /// Is a replica from now on; clients go on with the databases that they have open.

@@ -43,10 +43,10 @@ extension HaliteNode {
   private func note(_ term: LeaseTerm) async -> Bool {
     do {
       try await pool.runIfActive { [self] in
-        guard let identity = cluster.cluster else {
+        guard let identity = cluster.given else {
           throw StoreError(.invalid, "this node belongs to no cluster yet and has nothing to lend")
         }
-        try cluster.adopt(cluster: identity, term: Term(term.rawValue))
+        try cluster.adopt(cluster: identity, term: Term(term.rawValue), isConfirmed: false)
       }
       return true
     } catch {

@@ -35,7 +35,7 @@ extension HaliteNode: NodeControlling {
 
   package func status() -> NodeStatus {
     NodeStatus(
-      cluster: cluster.cluster?.rawValue ?? "",
+      cluster: cluster.given?.rawValue ?? "",
       node: member(),
       primary: primary(),
       databases: databases(),

@@ -37,7 +37,8 @@ extension NodeStart {
       address: NetworkAddress(parts.configuration.replication.address),
       security: security,
       nodeName: parts.name
-    ) { cluster.cluster }
+    ) { cluster.given }
+    configuration.isConfirmed = { cluster.cluster != nil }
     configuration.peers = PeerAcceptance(names: Set(quorum.voters.keys).subtracting([parts.name])) {
       lease.receive($0, from: $1)
     }

@@ -110,10 +110,10 @@ struct NodeStart {
   }
 
   private static func primary(_ parts: NodeParts, _ lease: StaticLease) throws -> NodeStart {
-    let identity = parts.cluster.cluster ?? NodeIdentity.newCluster()
+    let identity = parts.cluster.given ?? NodeIdentity.newCluster()
     let term = Term(lease.state.term.rawValue)
     // On record before anything is written under it, so that no later start uses it again.
-    try parts.cluster.adopt(cluster: identity, term: term)
+    try parts.cluster.adopt(cluster: identity, term: term, isConfirmed: true)
     try parts.store.becomePrimary(term)
     guard let security = parts.security else {
       return NodeStart(lease: lease, roles: RoleKeeper(.alone))

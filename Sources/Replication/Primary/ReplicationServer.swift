@@ -17,6 +17,8 @@ package final class ReplicationServer: Sendable {
     /// This node's cluster; nil before it has joined one, which may be while it listens. Cheap: asked
     /// at every tick.
     package var cluster: @Sendable () -> ClusterID?
+    /// Whether a majority belongs to that cluster. Must not block.
+    package var isConfirmed: @Sendable () -> Bool = { true }
     /// What voters say to this node; nil to refuse them.
     package var peers: PeerAcceptance?
     /// Where the primary is, as "host:port": told to replicas that ask this node when it is not; nil

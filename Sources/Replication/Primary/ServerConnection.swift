@@ -151,7 +151,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
         cluster: configuration.cluster(),
         term: server.term(),
         primary: configuration.primary(),
-        features: configuration.features
+        features: configuration.isConfirmed()
+          ? configuration.features : configuration.features.subtracting(.confirmedCluster)
       ),
       certifiedNames: certifiedNames,
       timing: configuration.timing,

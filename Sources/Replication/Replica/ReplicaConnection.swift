@@ -194,7 +194,11 @@ final class ReplicaConnection: ChannelDuplexHandler {
       ask(work) {
         Result { () throws(StoreError) in
           if case .prepare(let preparation) = item {
-            try record.adopt(cluster: preparation.cluster, term: preparation.term)
+            try record.adopt(
+              cluster: preparation.cluster,
+              term: preparation.term,
+              isConfirmed: preparation.isConfirmed
+            )
           }
           return try item.perform(on: sink)
         }

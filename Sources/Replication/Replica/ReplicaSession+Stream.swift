@@ -45,6 +45,7 @@ extension ReplicaSession {
       .prepare(
         Preparation(
           cluster: welcome.cluster,
+          isConfirmed: features.contains(.confirmedCluster),
           term: term,
           plan: welcome.plan,
           databases: welcome.databases

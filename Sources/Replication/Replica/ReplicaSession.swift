@@ -57,6 +57,8 @@ package struct ReplicaSession: Sendable {
   /// What a welcome asks for.
   package struct Preparation: Hashable, Sendable {
     package var cluster: ClusterID
+    /// Whether a majority belongs to the cluster.
+    package var isConfirmed: Bool
     package var term: Term
     package var plan: CatchUpPlan
     package var databases: [DatabaseSummary]

@@ -20,11 +20,13 @@ extension PeerConnection {
     let configuration = server.configuration
     // A node that takes no part in an election knows no voters.
     let peers = configuration.peers
+    // What is only proposed keeps no voter out.
+    let cluster = { @Sendable in configuration.isConfirmed() ? configuration.cluster() : nil }
     let session = PeerSession(
       .accepting(voters: peers?.names ?? []),
       local: PeerSession.Local(
         name: configuration.nodeName,
-        cluster: configuration.cluster()
+        cluster: cluster()
       ),
       certifiedNames: certifiedNames,
       timing: configuration.timing,
@@ -34,7 +36,7 @@ extension PeerConnection {
     let environment = Environment(
       clock: configuration.clock,
       metrics: server.metrics,
-      cluster: configuration.cluster,
+      cluster: cluster,
       opened: { connection, name in
         gate.open()
         let bound = NIOLoopBound(connection, eventLoop: loop)

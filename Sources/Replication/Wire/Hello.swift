@@ -49,7 +49,10 @@ package struct Features: OptionSet, Hashable, Sendable {
   /// The replica may ask for grants, see `GrantRequest`.
   package static let writeGrants = Features(rawValue: 2)
 
-  package static let supported: Features = [.packedEntries, .writeGrants]
+  /// A majority belongs to the primary's cluster: whoever follows does from now on.
+  package static let confirmedCluster = Features(rawValue: 4)
+
+  package static let supported: Features = [.packedEntries, .writeGrants, .confirmedCluster]
 }
 
 /// The answer to a hello: how the replica's log is brought in line with the primary's.

@@ -179,7 +179,7 @@ final class FakeRecord: ClusterRecord {
 
   var cluster: ClusterID? { state.withLock { $0.cluster } }
   var term: Term { state.withLock { $0.term } }
-  func adopt(cluster: ClusterID, term: Term) throws(StoreError) {
+  func adopt(cluster: ClusterID, term: Term, isConfirmed: Bool) throws(StoreError) {
     state.withLock { $0 = (cluster, term) }
   }
 }
