@@ -29,7 +29,7 @@ extension PrimaryPeer {
       )
     }
     phase = .summarizing(hello, cluster)
-    outbox.append(.summarize)
+    outbox.append(.summarize(hello.name))
   }
 
   /// What this node's log and databases are; the databases were listed after the log was read.

@@ -54,8 +54,8 @@ package struct PrimaryPeer: Sendable {
   package enum Directive: Sendable {
     /// Send under `term`.
     case send(Message)
-    /// Answer with `summarized`. May block.
-    case summarize
+    /// End whatever was lent to the replica, which has this name, before, then answer with `summarized`. May block.
+    case summarize(String)
     /// Answer with `recent`, at once.
     case recent(from: LogIndex, maxBytes: Int)
     /// Answer with `read`. May block.

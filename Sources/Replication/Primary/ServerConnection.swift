@@ -254,8 +254,9 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
       var batch = source.recent(from: first, maxBytes: maxBytes)
       if packs { batch = batch.map { packer.pack($0) } }
       peer?.recent(batch, at: now)
-    case .summarize:
+    case .summarize(let name):
       ask(logReads) {
+        source.endLending(to: name)
         // The log first: what is created in between is then in the entries that follow.
         let base = source.committedEntry
         let log = source.logSummary()

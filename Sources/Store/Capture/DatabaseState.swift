@@ -53,6 +53,8 @@ struct DatabaseState: Sendable {
   /// Why it takes no transactions for now, although it can be read: the wal-index could not be brought to
   /// the log.
   var stalled: StoreError?
+  /// Whether who asks for the lock of writers makes the node try again.
+  var isStallGuarded = false
   /// Pages of transactions that are in the log and that the files could not take, so that SQLite rolled
   /// them back: the next transaction records them as they are, see `Database.giveUp`.
   var unkept: Set<UInt32> = []

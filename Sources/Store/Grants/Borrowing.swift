@@ -89,10 +89,12 @@ package final class Borrowing: Sendable {
     send: @escaping @Sendable (GrantRequest) -> Void
   ) {
     state.withLock { $0.send = send }
-    let token = store.state.withLock({ $0.engine })?.onProgress { [weak self] in
-      self?.progressed()
+    if store.configuration.forwards || store.configuration.reads == .linearizable {
+      let token = store.state.withLock({ $0.engine })?.onProgress { [weak self] in
+        self?.progressed()
+      }
+      state.withLock { $0.progress = token }
     }
-    state.withLock { $0.progress = token }
     for borrow in all { borrow.connected(through: last) }
     reads.connected()
   }

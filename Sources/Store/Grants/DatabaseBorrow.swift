@@ -42,6 +42,8 @@ final class DatabaseBorrow: Sendable {
     var uses = 0
     /// What was sent and is not known to be in the log.
     var sent: SentTransaction?
+    /// Why the grant was refused or ended; nil where it was not since it was held last.
+    var refusal: String?
     var hasEnded = false
   }
 
@@ -164,7 +166,7 @@ final class DatabaseBorrow: Sendable {
         return true
       }
       if isNews { queue.async { self.giveBackIfWanted() } }
-    case .ended(let id, _): ended(id)
+    case .ended(let id, let reason): ended(id, reason)
     case .appended(let id, let index): state.withLock { $0.sent?.appended(id, index) }
     case .refused(let id, let reason): state.withLock { $0.sent?.refused(id, reason) }
     case .readIndex: break
@@ -196,8 +198,18 @@ final class DatabaseBorrow: Sendable {
     return parked
   }
 
-  private func ended(_ id: GrantID) {
-    guard state.withLock({ $0.phase.id == id }) else { return }
+  private func ended(_ id: GrantID, _ reason: String) {
+    let (isOurs, isNews) = state.withLock { state in
+      defer { state.refusal = reason }
+      return (state.phase.id == id, state.refusal != reason)
+    }
+    guard isOurs else { return }
+    // Asked for again and again, and refused each time, it is said once.
+    store.context.logger.log(
+      level: isNews ? .warning : .debug,
+      "the primary does not let this node write a database",
+      metadata: ["database": "\(database.name)", "reason": "\(reason)"]
+    )
     lose()
     // Those who wait ask again.
     queue.asyncAfter(deadline: .now() + .milliseconds(Self.refusedPause)) { self.advance() }
@@ -225,10 +237,16 @@ final class DatabaseBorrow: Sendable {
       engine.noteEntering(database.name)
       database.isLeaving.store(true, ordering: .releasing)
       // Behind an attempt that is under way: the daemon's locks do not keep two of its own apart.
-      queue.async { engine.takeOverLost(self.database.name) }
+      queue.async { self.leaveWhenEntered(engine) }
     }
     database.isBorrowed.store(false, ordering: .releasing)
     database.forwarding.withLock { $0 = nil }
+  }
+
+  /// Whoever is getting a lock at this moment has it before the daemon looks.
+  private func leaveWhenEntered(_ engine: ReplicaEngine) {
+    guard state.withLock({ $0.entering > 0 }) else { return engine.takeOverLost(database.name) }
+    queue.asyncAfter(deadline: .now() + .milliseconds(1)) { self.leaveWhenEntered(engine) }
   }
 
   // MARK: On the queue
@@ -277,6 +295,7 @@ final class DatabaseBorrow: Sendable {
     let isHeld = state.withLock { state in
       guard case .behind(id, _) = state.phase else { return false }
       state.phase = .held(id)
+      state.refusal = nil
       return true
     }
     guard isHeld else { return leave() }
@@ -316,11 +335,9 @@ final class DatabaseBorrow: Sendable {
 
   private func tryToReturn(pause: Int) {
     guard case .returning(let id) = state.withLock({ $0.phase }), let engine else { return }
-    let outcome = Result { () throws(StoreError) in
-      let isEntered = state.withLock { $0.entering > 0 }
-      let outcome = isEntered ? .later : try database.takeOver()
-      if case .differs = outcome { try engine.markForRepair([database.name]) }
-      return outcome
+    let outcome = Result { () throws(StoreError) -> TakeOver in
+      guard state.withLock({ $0.entering == 0 }) else { return .later }
+      return try engine.takeOverAlone(database)
     }
     switch outcome {
     case .success(.later):

@@ -31,7 +31,8 @@ extension DatabaseLoan {
       }
       // The replica may be asked for durability next.
       log.sync(through: index) { error in
-        lender.answer(error.map { .refused(id, reason: $0.message) } ?? .appended(id, index))
+        // It is in the log, and may be there after a crash or not.
+        lender.answer(error.map { .ended(id, reason: $0.message) } ?? .appended(id, index))
       }
     } catch {
       lender.answer(.refused(id, reason: error.message))
@@ -50,6 +51,9 @@ extension DatabaseLoan {
     )
     try database.state.withLock { state throws(StoreError) in
       if let failed = state.failed { throw failed }
+      guard !state.dropped else {
+        throw StoreError(.notFound, "database \(database.name) was removed")
+      }
       let plan = try TransactionPlan(entry, log: log, state: state)
       // They would go on with it, and whoever reads without a log not notice what they write.
       guard
@@ -122,7 +126,9 @@ extension DatabaseLoan: ApplyingEngine {
   func has(_: String, reached _: LogIndex) -> Bool { true }
   func applier(_: String) -> DatabaseApplier { applier }
 
-  /// There is nobody to fetch anything from.
+  /// A disk that is full or fails may be mended; what does not follow from what is here will not.
+  func retries(_ error: StoreError) -> Bool { error.code != .corrupt && error.code != .diverged }
+
   func markForRepair(_: Set<String>) {
     let error = StoreError(.system(5), "what a replica has written could not be applied")
     database.state.withLock { state in

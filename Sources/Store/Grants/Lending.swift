@@ -163,8 +163,12 @@ final class Lender: GrantLender {
     }
   }
 
-  func end() {
+  func end() { store.workers.async { self.close() } }
+
+  /// Blocks while something is being appended.
+  func close() {
     isOpen.withLock { $0 = false }
+    store.lenders.withLock { if $0[node] === self { $0[node] = nil } }
     let grants = state.withLock { state in
       state.hasEnded = true
       defer { state.grants = [:] }
@@ -184,7 +188,13 @@ extension Store {
     to node: String,
     answer: @escaping @Sendable (GrantAnswer) -> Void
   ) -> any GrantLender {
-    Lender(node: node, store: self, answer: answer)
+    let lender = Lender(node: node, store: self, answer: answer)
+    lenders.withLock { $0[node] = lender }
+    return lender
+  }
+
+  package func endLending(to node: String) {
+    lenders.withLock { $0.removeValue(forKey: node) }?.close()
   }
 
   /// Up to where a node must have applied the log to show all that was committed before this call; nil where this

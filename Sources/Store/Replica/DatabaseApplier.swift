@@ -20,6 +20,8 @@ protocol ApplyingEngine: AnyObject, Sendable {
   func applier(_ name: String) -> DatabaseApplier
   /// The database is about to be locked exclusively; clients that read it, and wait to write, are in the way.
   func dismissWriters(of name: String)
+  /// Whether what failed is to be tried again, as there is nobody to fetch anything from.
+  func retries(_ error: StoreError) -> Bool
   /// What could not be applied is to be fetched.
   func markForRepair(_ names: Set<String>) throws(StoreError)
 }
@@ -29,6 +31,8 @@ final class DatabaseApplier: Sendable {
   /// How long new readers are kept out while the last ones finish, before they are let in again
   /// for as long: a reader that stays must not shut out all others (rollback-journal mode only).
   static let exclusionMilliseconds = 500
+  /// Before what failed is tried again, in milliseconds.
+  private static let failurePause = 1_000
 
   private struct State {
     var pending: [LogIndex] = []
@@ -229,6 +233,17 @@ final class DatabaseApplier: Sendable {
 
   /// What cannot be applied is fetched: pages by pages that differ.
   private func failed(_ error: StoreError) -> Step {
+    if engine.retries(error) {
+      store.context.logger.error(
+        "a transaction cannot be applied; it is tried again",
+        metadata: ["database": "\(name)", "error": "\(error)"]
+      )
+      let engine = engine
+      queue.asyncAfter(deadline: .now() + .milliseconds(Self.failurePause)) {
+        withExtendedLifetime(engine) { self.wake() }
+      }
+      return .stop
+    }
     store.context.logger.error(
       "a transaction cannot be applied; the database is compared with the primary's",
       metadata: ["database": "\(name)", "error": "\(error)"]

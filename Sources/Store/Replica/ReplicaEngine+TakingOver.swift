@@ -28,8 +28,7 @@ extension ReplicaEngine {
     }
     var outcome = TakeOver.done
     do throws(StoreError) {
-      if let database = store.database(name) { outcome = try database.takeOver() }
-      if case .differs = outcome { try markForRepair([name]) }
+      if let database = store.database(name) { outcome = try takeOverAlone(database) }
     } catch {
       store.context.logger.error(
         "a database could not be taken over; it is tried again",
@@ -42,6 +41,15 @@ extension ReplicaEngine {
     state.withLock { _ = $0.entering.remove(name) }
     applier(name).wake()
     tellProgress()
+  }
+
+  /// Takes a database over while nothing is applied to it, and has it repaired where it is not what it should be.
+  func takeOverAlone(_ database: Database) throws(StoreError) -> TakeOver {
+    let outcome = try applier(database.name).alone { () throws(StoreError) in
+      try database.takeOver()
+    }
+    if case .differs = outcome { try markForRepair([database.name]) }
+    return outcome
   }
 
   func isEntering(_ name: String) -> Bool { state.withLock { $0.entering.contains(name) } }

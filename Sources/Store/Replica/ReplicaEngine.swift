@@ -214,6 +214,8 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
 
   func needsRepair(_ name: String) -> Bool { state.withLock { $0.repairs.contains(name) } }
 
+  func retries(_: StoreError) -> Bool { false }
+
   /// Remembers, also across a restart, that a database's pages must be fetched.
   func markForRepair(_ names: Set<String>) throws(StoreError) {
     guard !names.isEmpty else { return }

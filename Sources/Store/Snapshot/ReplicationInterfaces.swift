@@ -89,6 +89,9 @@ package protocol ReplicationSource: AnyObject, Sendable {
   /// A replica has everything up to an entry on stable storage. Must not block.
   func acknowledged(by node: String, through index: LogIndex)
 
+  /// A replica is about to be told where this log ends: what it had sent before comes to the log no more.
+  func endLending(to node: String)
+
   /// The grants of one connection of a replica. Must not block; `answer` may be called on any
   /// thread, and does not block either.
   func lender(

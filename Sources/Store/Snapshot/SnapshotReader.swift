@@ -155,7 +155,7 @@ final class SnapshotReader: SnapshotSource {
     }
     // What is in the pages and not committed nobody may see yet.
     guard store.log.needsMajority else { return end }
-    if store.isWriter(of: database) {
+    if store.role == .primary {
       try store.log.confirmAndWait(through: end.index)
     } else if end.index > store.log.committed {
       throw StoreError(
@@ -173,6 +173,7 @@ extension Store {
   ///
   /// On a replica entries may be in the log that are not applied yet.
   fileprivate func lastEntry(of state: DatabaseState, _ database: Database) -> LogIndex {
-    isWriter(of: database) ? log.last.index : min(state.entry, log.last.index)
+    role == .primary && isWriter(of: database)
+      ? log.last.index : min(state.entry, log.last.index)
   }
 }

@@ -8,7 +8,7 @@ extension Store {
   /// - Parameter path: a file in the data directory's file system, which this call takes over.
   /// - Returns: the database's position afterwards.
   /// - Throws: `.readOnly` on a replica, `.invalid` for a file that is no SQLite database, `.busy`
-  ///   when a client has the database open in WAL mode.
+  ///   when a client has the database open in WAL mode, or clients of a replica are writing it.
   package func importDatabase(_ name: String, from path: String) throws(StoreError) -> Position {
     guard role == .primary else { throw readOnly(name) }
     guard FileName(name).role == .main, !name.isEmpty, !name.hasPrefix("/"),
@@ -16,6 +16,7 @@ extension Store {
     else {
       throw StoreError(.invalid, "\(name) cannot be the name of a database")
     }
+    guard isWriter(of: name) else { throw lentAway(name) }
     let disk = context.disk
     let source = try disk.open(path, [.write])
     guard let header = try DatabaseHeader.read(source) else {

@@ -191,8 +191,8 @@ extension Store {
     let moved = allDatabases.filter { $0.name == source || $0.name.hasPrefix(source + "/") }
       .filter { $0.published.position.txid > .zero }
     let replaced = database(target).flatMap { $0.published.position.txid > .zero ? $0 : nil }
-    if role != .primary {
-      if let first = moved.first ?? replaced { throw readOnly(first.name) }
+    for database in moved + [replaced].compactMap({ $0 }) where !isWriter(of: database) {
+      throw role == .primary ? lentAway(database.name) : readOnly(database.name)
     }
     guard !exchange || (moved.isEmpty && replaced == nil) else {
       throw StoreError(

@@ -60,7 +60,12 @@ extension Store {
   /// the node try again.
   func guardLog(of database: Database) {
     guard database.isFollowed.load(ordering: .relaxed) else { return }
-    let isStalled = database.state.withLock { $0.stalled != nil }
+    let (isStalled, wasGuarded) = database.state.withLock { state in
+      defer { state.isStallGuarded = state.stalled != nil }
+      return (state.stalled != nil, state.isStallGuarded)
+    }
+    // Any other guard of that lock stays.
+    guard isStalled || wasGuarded else { return }
     let retry: LockGuard = { [weak self, weak database] _, answer in
       guard let self, let database else { return answer(nil) }
       self.workers.async { answer(self.retryLog(of: database)) }

@@ -42,11 +42,18 @@ extension Store {
   /// A write-ahead log that no client ever checkpoints would pin the log for ever.
   private func checkpointIfLarge(_ database: Database) throws(StoreError) {
     guard !database.isKeptByOne else { return }
-    let waiting = database.state.withLock { state in
+    let last = database.state.withLock { state in
       state.entry > state.backfilled && state.wal.frames >= Database.checkpointFrames
+        ? state.entry : nil
     }
-    guard waiting else { return }
-    try log.confirmAndWait(through: log.last.index)
+    guard let last else { return }
+    if role == .primary {
+      try log.confirmAndWait(through: log.last.index)
+    } else {
+      // Of what this node was given to write: what is not committed yet will be by the next round.
+      guard last <= log.committed else { return }
+      try log.syncAndWait(through: last)
+    }
     let mapped = mapIndex(database)
     try database.state.withLock { state throws(StoreError) in
       // The writer of the moment must not be between its frames and their place in the index.

@@ -102,6 +102,10 @@ extension Store: MountBackend {
     )
   }
 
+  func lentAway(_ name: String) -> StoreError {
+    StoreError(.busy, "clients of a replica are writing database \(name); try again in a moment")
+  }
+
   package func write(
     _ file: MountedFile,
     at offset: Int64,

@@ -59,6 +59,8 @@ package final class Store: Sendable {
   package let followsLogs: Bool
   /// Who is about to begin a transaction while the lease is handed over.
   let paused = PausedWriters()
+  /// The connections of replicas that may ask for grants, by the names of the replicas.
+  let lenders = Mutex<[String: Lender]>([:])
   /// For what may wait: fsyncs, large transactions, comparisons of whole databases.
   let workers = Workers()
 

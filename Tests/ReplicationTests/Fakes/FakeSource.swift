@@ -23,6 +23,8 @@ final class FakeSource: ReplicationSource {
     var isWhole = true
     /// One for each connection that was admitted.
     var lenders: [FakeLender] = []
+    /// Replicas whose earlier connections may append nothing any more, with how many had been lent to by then.
+    var lentNoMore: [(name: String, lenders: Int)] = []
     /// What requests are answered with at once; nil for nothing.
     var reply: (@Sendable (GrantRequest) -> GrantAnswer?)?
 
@@ -95,6 +97,10 @@ final class FakeSource: ReplicationSource {
 
   func acknowledged(by node: String, through index: LogIndex) {
     state.withLock { $0.counted[node] = index }
+  }
+
+  func endLending(to node: String) {
+    state.withLock { $0.lentNoMore.append((node, $0.lenders.count)) }
   }
 
   func lender(

@@ -112,6 +112,9 @@ import Testing
           try await eventually("the old one ends") {
             old.state.withLock { $0.disconnections } == 1 && lenders(cluster).first?.ends == 1
           }
+          // Before the new one was told where the log ends, with one that could still append.
+          let ended = cluster.source.state.withLock { $0.lentNoMore }
+          #expect(ended.map(\.name) == ["node2", "node2"] && ended.map(\.lenders) == [0, 1])
           send(ask)
           try await eventually("the new one asks") { lenders(cluster).last?.requests == [ask] }
           #expect(lenders(cluster).map(\.ends) == [1, 0])

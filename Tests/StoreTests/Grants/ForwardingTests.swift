@@ -180,4 +180,41 @@ extension ForwardingTests {
     #expect(cluster.settle())
     #expect(try here.number("SELECT count(*) FROM t") == 2)
   }
+
+  /// A replica that comes back has been told where the log ends: what it sent before must not come behind that.
+  @Test(arguments: modes)
+  func anEarlierConnectionAppendsNothing(mode: String) throws {
+    let (cluster, here, there) = try Self.inTransaction(mode)
+    cluster.primary.store.endLending(to: "n1")
+    let last = cluster.primary.store.log.last
+    #expect(throws: Connection.Failure.self) { try there.run("COMMIT") }
+    #expect(cluster.primary.store.log.last == last)
+    _ = try? there.run("ROLLBACK")
+    cluster.disconnect()
+    cluster.connect()
+    try there.run("INSERT INTO t VALUES (2)")
+    #expect(cluster.settle())
+    #expect(try here.value("SELECT group_concat(a) FROM t") == "2")
+  }
+
+  /// While its clients write one database, and the primary's another, a replica gives copies of both.
+  @Test(arguments: modes)
+  func aWriterIsExported(mode: String) throws {
+    let cluster = try ForwardingCluster(quorum: true)
+    let here = try cluster.connect("a.db", on: 0)
+    try here.run("PRAGMA journal_mode=\(mode); CREATE TABLE t(a)")
+    #expect(cluster.settle())
+    let there = try cluster.connect("a.db", on: 1)
+    try there.run("INSERT INTO t VALUES (1)")
+    let other = try cluster.connect("b.db", on: 0)
+    try other.run("CREATE TABLE t(a)")
+    #expect(cluster.settle())
+    let replica = cluster.nodes[1].store
+    #expect(try #require(replica.database("a.db")).isBorrowed.load(ordering: .acquiring))
+    for name in ["a.db", "b.db"] {
+      let reader = try replica.openSnapshot(of: name, checksums: [])
+      #expect(try reader.end().position == cluster.primary.store.database(name)?.published.position)
+    }
+    try replica.maintain()
+  }
 }
