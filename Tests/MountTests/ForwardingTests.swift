@@ -61,4 +61,27 @@ struct ForwardingTests {
       try await expectSameBytes("a.db", nodes)
     }
   }
+
+  @Test(
+    "A lock on byte 72 of the -lock file keeps the right to write",
+    .timeLimit(.minutes(3)),
+    arguments: modes
+  )
+  func grantLock(mode: String) async throws {
+    try await withCluster(replicas: 2, extra: "write-forwarding: true") { _, nodes in
+      let made = try await Command.sqlite(
+        nodes[0].mount + "/a.db",
+        "pragma journal_mode=\(mode); create table t(node, x)"
+      )
+      #expect(made.isSuccess, "\(made.output)")
+      try await expectSameBytes("a.db", nodes)
+      let result = try await Command.python(
+        "halt.py",
+        ["a.db"] + nodes.map(\.mount),
+        seconds: 100
+      )
+      #expect(result.isSuccess, "\(result.output.suffix(2000)) \(nodes.map(\.report))")
+      try await expectSameBytes("a.db", nodes)
+    }
+  }
 }

@@ -43,6 +43,8 @@ package final class Database: Sendable {
   let isLent = Atomic(false)
   /// Whether this node is a replica and has been given the database to write.
   let isBorrowed = Atomic(false)
+  /// The locks of `<db>-lock`, once a client has opened that.
+  let grantLocks = Mutex<FileLocks?>(nil)
   /// What takes the transactions of a database that this node was given to write.
   let forwarding = Mutex<(any TransactionSink)?>(nil)
   /// When it was last lent, in milliseconds since the epoch; zero for never.

@@ -77,6 +77,11 @@ package final class Borrowing: Sendable {
     return true
   }
 
+  /// A client that kept the right to write has let go of it.
+  func unpinned(_ database: Database) {
+    state.withLock { $0.borrows[database.name] }?.unpinned()
+  }
+
   func dismissWriters(of name: String) {
     guard let borrow = state.withLock({ $0.borrows[name] }) else { return }
     if !borrow.database.published.isWAL { borrow.dismissParked() }

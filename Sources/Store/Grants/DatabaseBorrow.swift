@@ -98,9 +98,10 @@ final class DatabaseBorrow: Sendable {
     enum Next { case go, refuse, wait(UInt64) }
     let published = database.published
     let isBehind = !published.isWAL && engine?.isBehind(published.name) ?? false
+    let isPinned = database.isPinned
     let next = state.withLock { state -> Next in
       if state.hasEnded { return .refuse }
-      if case .held = state.phase, state.parked.claim() || !state.isRecalled {
+      if case .held = state.phase, state.parked.claim() || !state.isRecalled || isPinned {
         state.uses += 1
         state.entering += 1
         return .go
@@ -316,11 +317,14 @@ final class DatabaseBorrow: Sendable {
         return (true, state.uses == uses)
       }
       guard isHeld else { return }
-      isIdle ? self.giveBack() : self.checkIdle()
+      isIdle && !self.database.isPinned ? self.giveBack() : self.checkIdle()
     }
   }
 
+  func unpinned() { queue.async { self.giveBackIfWanted() } }
+
   private func giveBackIfWanted() {
+    guard !database.isPinned else { return }
     if state.withLock({ $0.isRecalled && !$0.parked.isOwed }) { giveBack() }
   }
 

@@ -29,6 +29,8 @@ final class DatabaseLoan: Sendable {
     var unapplied: [LogIndex] = []
     /// What waits until all has been applied.
     var afterwards: [@Sendable () -> Void] = []
+    /// Until when clients of this node may keep it that others want.
+    var pinnedUntil = DispatchTime.distantFuture
     /// Whether it is being taken over: nobody of this node begins to write at this moment.
     var isTaking = false
     var hasEnded = false
@@ -94,12 +96,15 @@ final class DatabaseLoan: Sendable {
   // MARK: Clients of this node
 
   /// Keeps a client that wants to write waiting until it is its turn.
-  private func park(_ answer: @escaping ParkedWriters.Answer) {
+  func want(_ answer: @escaping ParkedWriters.Answer) {
     enum Next { case go, refuse, wait(UInt64) }
     let published = database.published
+    let isPinned = database.isPinned
     let next = state.withLock { state -> Next in
       if state.hasEnded { return .refuse }
-      if state.grants.holder == .own, !state.isTaking, state.parked.claim() { return .go }
+      if state.grants.holder == .own, !state.isTaking, state.parked.claim() || isPinned {
+        return .go
+      }
       // It keeps what a replica has written from being applied, and has not seen it.
       guard published.isWAL || state.unapplied.isEmpty else {
         state.parked.owe()
@@ -139,7 +144,7 @@ final class DatabaseLoan: Sendable {
 
   private func keepWritersOut() {
     database.guardWriters { [weak self] answer in
-      if let self { park(answer) } else { answer(nil) }
+      if let self { want(answer) } else { answer(nil) }
     } other: { [weak self] refusal, answer in
       // While the database is lent it is the daemon that does this.
       let isLent = self?.database.isLent.load(ordering: .acquiring) ?? false
@@ -160,6 +165,9 @@ final class DatabaseLoan: Sendable {
       switch directive {
       case .recall(.own):
         keepWritersOut()
+        let limit = DispatchTime.now() + .milliseconds(Self.recallLimit)
+        state.withLock { $0.pinnedUntil = limit }
+        queue.asyncAfter(deadline: limit) { self.beginLending() }
         if state.withLock({ $0.parked.isOwed }) {
           queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.courtesy)) {
             // Else it was claimed, which has begun it.
@@ -191,9 +199,15 @@ final class DatabaseLoan: Sendable {
     gaveBack(lender, id)
   }
 
+  /// A client of this node that kept the right to write has let go of it.
+  func unpinned() { queue.async { self.beginLending() } }
+
   private func beginLending() {
+    let isPinned = database.isPinned
     let begins = state.withLock { state in
-      guard !state.isTaking else { return false }
+      guard !state.hasEnded, state.grants.holder == .own, state.grants.isRecalled,
+        !state.isTaking, !isPinned || DispatchTime.now() >= state.pinnedUntil
+      else { return false }
       state.isTaking = true
       return true
     }

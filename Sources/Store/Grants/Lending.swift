@@ -37,6 +37,12 @@ package final class Lending: Sendable {
     }
   }
 
+  /// The same where a replica has asked for it.
+  func known(_ database: Database) -> DatabaseLoan? {
+    let loan = state.withLock { $0.loans[database.name] }
+    return loan?.database === database ? loan : nil
+  }
+
   /// Whether no replica has anything, nor is about to be given anything.
   var hasAll: Bool { all.allSatisfy(\.isOwn) }
 

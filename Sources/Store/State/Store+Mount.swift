@@ -172,7 +172,9 @@ extension Store: MountBackend {
   }
 
   package func locks(of name: FileName) -> FileLocks {
-    context.locks.table(for: name.path)
+    let locks = context.locks.table(for: name.path)
+    guardGrantLock(name, locks)
+    return locks
   }
 }
 
