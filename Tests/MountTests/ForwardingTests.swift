@@ -8,7 +8,7 @@ struct ForwardingTests {
 
   @Test("A replica of a fixed primary writes", .timeLimit(.minutes(3)), arguments: modes)
   func replicaWrites(mode: String) async throws {
-    try await withCluster(replicas: 1, extra: "write-forwarding: true") { _, nodes in
+    try await withCluster(replicas: 1) { _, nodes in
       let (here, there) = (nodes[0].mount + "/a.db", nodes[1].mount + "/a.db")
       // The replica makes the database.
       let made = try await Command.sqlite(
@@ -44,7 +44,7 @@ struct ForwardingTests {
     ["async", "quorum"]
   )
   func everywhere(mode: String, sync: String) async throws {
-    try await withVoters(ttl: "2s", sync: sync, extra: "write-forwarding: true") { _, nodes in
+    try await withVoters(ttl: "2s", sync: sync) { _, nodes in
       let made = try await Command.sqlite(
         nodes[0].mount + "/a.db",
         "pragma journal_mode=\(mode); create table t(node, x)"
@@ -68,7 +68,7 @@ struct ForwardingTests {
     arguments: modes
   )
   func grantLock(mode: String) async throws {
-    try await withCluster(replicas: 2, extra: "write-forwarding: true") { _, nodes in
+    try await withCluster(replicas: 2) { _, nodes in
       let made = try await Command.sqlite(
         nodes[0].mount + "/a.db",
         "pragma journal_mode=\(mode); create table t(node, x)"

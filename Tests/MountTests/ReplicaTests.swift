@@ -112,7 +112,7 @@ struct ReplicaTests {
     arguments: ["wal", "delete"]
   )
   func readOnly(mode: String) async throws {
-    try await withCluster(replicas: 1) { _, nodes in
+    try await withCluster(replicas: 1, extra: "write-forwarding: false") { _, nodes in
       let made = try await Command.sqlite(
         nodes[0].mount + "/r.db",
         "pragma journal_mode=\(mode); create table t(x);"

@@ -8,7 +8,7 @@ primary's disk is full; all nodes are restarted one after the other. After each 
 primary that takes writes, every node must come to the same position of every database, with the same bytes, and with `sync: quorum`
 have every number that a client was told is committed. With `sync: quorum` reads are linearizable: what clients of all nodes saw of
 single rows must have happened in one order that fits the times, and each of their writes once. All along money must be constant in every read on every node.
-With HALITE_CLUSTER_FORWARDING=1 clients of all nodes write. With `sync: quorum`, no reader may see fewer rows than before. Exit code 1 names what was not so; the directory with all files then stays.
+Clients of all nodes write; with HALITE_CLUSTER_FORWARDING=0 those of the primary alone. With `sync: quorum`, no reader may see fewer rows than before. Exit code 1 names what was not so; the directory with all files then stays.
 """
 
 import hashlib
@@ -46,8 +46,8 @@ class Cluster:
         self.network = Network(VOTERS)
         self.nodes, self.writers, self.readers, self.registers, self.disks = [], [], [], [], []
         self.settings = f"reads: {'linearizable' if sync == 'quorum' else 'local'}"
-        if os.environ.get("HALITE_CLUSTER_FORWARDING"):
-            self.settings += "\nwrite-forwarding: true"
+        if os.environ.get("HALITE_CLUSTER_FORWARDING") == "0":
+            self.settings += "\nwrite-forwarding: false"
         self.failovers, self.lost = [], 0
         self.began = time.monotonic()
 

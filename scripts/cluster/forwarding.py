@@ -109,7 +109,7 @@ def main():
     measurement = Forwarding(os.path.abspath(sys.argv[1]))
     only = sys.argv[2:]
     try:
-        measurement.start("2s", more="write-forwarding: true")
+        measurement.start("2s")
         if not only or "commits" in only:
             measurement.commits()
         if not only or "everywhere" in only:

@@ -27,7 +27,7 @@ extension Configuration {
     }
     lines += clusterLines
     lines += [
-      "\(writeForwarding ? "" : "# the default: ")write-forwarding: \(writeForwarding)",
+      "\(writeForwarding ? "# the default: " : "")write-forwarding: \(writeForwarding)",
       "reads: \(reads.rawValue)",
     ]
     if let maxStaleness { lines.append("max-staleness: \(Quantities.text(maxStaleness))") }

@@ -80,7 +80,7 @@ struct ConfigurationParser {
       http: http,
       replication: replication,
       lease: lease,
-      writeForwarding: forwarding ?? false,
+      writeForwarding: forwarding ?? true,
       reads: reads ?? .local,
       maxStaleness: staleness,
       exec: overrides.command.isEmpty

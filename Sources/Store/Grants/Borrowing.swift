@@ -118,16 +118,19 @@ package final class Borrowing: Sendable {
 
   package func received(_ answer: GrantAnswer) {
     if case .readIndex(let id, let index) = answer { return reads.received(id, index) }
-    let borrow = state.withLock { state in
-      switch answer {
-      case .ended(let id, _): state.asked.removeValue(forKey: id)
-      case .given(let id, _), .recalled(let id), .appended(let id, _), .refused(let id, _),
-        .readIndex(let id, _):
-        state.asked[id]
-      }
+    switch answer {
+    case .ended(let id, _):
+      state.withLock { $0.asked.removeValue(forKey: id) }?.received(answer)
+    case .given(let id, _), .recalled(let id), .readIndex(let id, _):
+      state.withLock { $0.asked[id] }?.received(answer)
+    case .appended(let id, _), .refused(let id, _):
+      // Also where the grant has ended meanwhile.
+      all.first { $0.awaits(id) }?.received(answer)
     }
-    borrow?.received(answer)
   }
+
+  /// Whether the primary was asked with that over the present connection.
+  func hasAsked(_ id: GrantID) -> Bool { state.withLock { $0.asked[id] != nil } }
 
   /// Asks the primary for the grant of a database.
   ///

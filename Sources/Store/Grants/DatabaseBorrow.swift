@@ -49,15 +49,17 @@ final class DatabaseBorrow: Sendable {
 
   /// How long a grant that nobody else wants is kept after its last transaction, in milliseconds.
   static let idleTime = 500
+  /// How long a grant that others want may wait until this node has applied what it lacks, in milliseconds.
+  private static let behindLimit = 1_000
   /// Before it is tried again to get what was refused, in milliseconds.
-  private static let refusedPause = 100
+  static let refusedPause = 100
 
   let store: Store
   let database: Database
   let state = Mutex(State())
   /// Which forgets this object when it ends.
   let borrowing: Borrowing
-  private let queue = DispatchQueue(label: "halite.borrow", qos: .userInitiated)
+  let queue = DispatchQueue(label: "halite.borrow", qos: .userInitiated)
 
   init(_ database: Database, in store: Store, _ borrowing: Borrowing) {
     self.database = database
@@ -65,7 +67,7 @@ final class DatabaseBorrow: Sendable {
     self.borrowing = borrowing
   }
 
-  private var engine: ReplicaEngine? { store.state.withLock { $0.engine } }
+  var engine: ReplicaEngine? { store.state.withLock { $0.engine } }
 
   // MARK: Clients
 
@@ -166,7 +168,11 @@ final class DatabaseBorrow: Sendable {
         state.isRecalled = true
         return true
       }
-      if isNews { queue.async { self.giveBackIfWanted() } }
+      guard isNews else { break }
+      queue.async { self.giveBackIfWanted() }
+      queue.asyncAfter(deadline: .now() + .milliseconds(Self.behindLimit)) {
+        self.giveBackUnused(id)
+      }
     case .ended(let id, let reason): ended(id, reason)
     case .appended(let id, let index): state.withLock { $0.sent?.appended(id, index) }
     case .refused(let id, let reason): state.withLock { $0.sent?.refused(id, reason) }
@@ -174,8 +180,19 @@ final class DatabaseBorrow: Sendable {
     }
   }
 
+  /// Whether what was sent under that grant has not been answered.
+  func awaits(_ id: GrantID) -> Bool { state.withLock { $0.sent?.id == id } }
+
   func connected(through last: LogIndex) {
-    state.withLock { $0.sent?.reconnected(through: last) }
+    let asked = state.withLock { state -> GrantID? in
+      state.sent?.reconnected(through: last)
+      if case .asked(let id) = state.phase { return id }
+      return nil
+    }
+    // Asked when the connection broke, and forgotten before that was noted here.
+    if let asked, !borrowing.hasAsked(asked) {
+      state.withLock { if $0.phase == .asked(asked) { $0.phase = .none } }
+    }
     queue.async { self.advance() }
   }
 
@@ -232,6 +249,19 @@ final class DatabaseBorrow: Sendable {
     }
   }
 
+  /// Nothing more is written under the grant, and what waits at the primary is not appended any more.
+  func abandon(_ id: GrantID) {
+    let isOurs = state.withLock { state in
+      guard state.phase == .held(id) || state.phase == .returning(id) else { return false }
+      state.phase = .none
+      state.isRecalled = false
+      return true
+    }
+    guard isOurs else { return }
+    borrowing.giveBack(id)
+    leave()
+  }
+
   /// The daemon is to have the database again, as soon as no client is in a transaction.
   private func leave() {
     if let engine, !state.withLock({ $0.hasEnded }) {
@@ -253,7 +283,7 @@ final class DatabaseBorrow: Sendable {
   // MARK: On the queue
 
   /// Asks for the grant, or takes it up, where somebody waits.
-  private func advance() {
+  func advance() {
     let (phase, isWanted) = state.withLock { ($0.phase, !$0.parked.isEmpty && !$0.hasEnded) }
     switch phase {
     case .none:
@@ -319,59 +349,5 @@ final class DatabaseBorrow: Sendable {
       guard isHeld else { return }
       isIdle && !self.database.isPinned ? self.giveBack() : self.checkIdle()
     }
-  }
-
-  func unpinned() { queue.async { self.giveBackIfWanted() } }
-
-  private func giveBackIfWanted() {
-    guard !database.isPinned else { return }
-    if state.withLock({ $0.isRecalled && !$0.parked.isOwed }) { giveBack() }
-  }
-
-  private func giveBack() {
-    let isHeld = state.withLock { state in
-      guard case .held(let id) = state.phase else { return false }
-      state.phase = .returning(id)
-      return true
-    }
-    if isHeld { tryToReturn(pause: 1) }
-  }
-
-  private func tryToReturn(pause: Int) {
-    guard case .returning(let id) = state.withLock({ $0.phase }), let engine else { return }
-    let outcome = Result { () throws(StoreError) -> TakeOver in
-      guard state.withLock({ $0.entering == 0 }) else { return .later }
-      return try engine.takeOverAlone(database)
-    }
-    switch outcome {
-    case .success(.later):
-      let next = min(2 * pause, Store.takeOverMilliseconds)
-      queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToReturn(pause: next) }
-    case .failure(let error):
-      store.context.logger.error(
-        "a database could not be taken over; it is tried again",
-        metadata: ["database": "\(database.name)", "error": "\(error)"]
-      )
-      queue.asyncAfter(deadline: .now() + .milliseconds(Store.takeOverMilliseconds)) {
-        self.tryToReturn(pause: Store.takeOverMilliseconds)
-      }
-    case .success(.done), .success(.differs): returned(id, engine)
-    }
-  }
-
-  private func returned(_ id: GrantID, _ engine: ReplicaEngine) {
-    let isOurs = state.withLock { state in
-      guard state.phase == .returning(id) else { return false }
-      state.phase = .none
-      state.isRecalled = false
-      return true
-    }
-    // Else the connection broke, and it is being taken over again.
-    guard isOurs else { return }
-    database.isBorrowed.store(false, ordering: .releasing)
-    database.forwarding.withLock { $0 = nil }
-    borrowing.giveBack(id)
-    engine.applier(database.name).wake()
-    advance()
   }
 }

@@ -12,16 +12,24 @@ extension DatabaseLoan {
     _ payload: [UInt8]
   ) {
     do throws(StoreError) {
-      guard state.withLock({ $0.grants.holder == .replica(lender, id) && !$0.hasEnded }) else {
+      guard state.withLock({ $0.grants.holder == .replica(lender, id) && !$0.hasEnded }),
+        lender.isGranted(id)
+      else {
         throw StoreError(.readOnly, "the grant is over")
       }
       if kind != .stage { try check(kind, payload) }
       let index = try lender.whileOpen { () throws(StoreError) in
         try log.append(kind, database: database.name, bytes: payload)
       }
-      guard kind != .stage else { return lender.answer(.appended(id, index)) }
+      guard kind != .stage else {
+        state.withLock { $0.parts.staged(index) }
+        return lender.answer(.appended(id, index))
+      }
       log.settleCommits()
-      state.withLock { $0.unapplied.append(index) }
+      state.withLock { state in
+        state.parts.committed()
+        state.unapplied.append(index)
+      }
       dismissParked()
       applier.enqueue(index)
       if log.needsMajority {
@@ -32,7 +40,9 @@ extension DatabaseLoan {
       // The replica may be asked for durability next.
       log.sync(through: index) { error in
         // It is in the log, and may be there after a crash or not.
-        lender.answer(error.map { .ended(id, reason: $0.message) } ?? .appended(id, index))
+        guard let error else { return lender.answer(.appended(id, index)) }
+        lender.answer(.ended(id, reason: error.message))
+        self.gaveBack(lender, id)
       }
     } catch {
       lender.answer(.refused(id, reason: error.message))
@@ -110,7 +120,9 @@ extension DatabaseLoan: ApplyingEngine {
   func setWaiting(_: String, _ index: LogIndex?) {
     let bodies = state.withLock { state -> [@Sendable () -> Void] in
       state.unapplied.removeAll { entry in index.map { entry < $0 } ?? true }
-      guard state.unapplied.isEmpty, !state.hasEnded else { return [] }
+      guard state.unapplied.isEmpty else { return [] }
+      state.parts.applied()
+      guard !state.hasEnded else { return [] }
       defer { state.afterwards = [] }
       return state.afterwards
     }

@@ -21,12 +21,20 @@ final class DatabaseLoan: Sendable {
   /// milliseconds.
   static let recently: UInt64 = 60_000
 
+  /// What replicas have written and has not been applied.
+  struct Unapplied: Sendable {
+    var entries: [LogIndex]
+    /// The first part of a large transaction among them.
+    var firstPart: LogIndex?
+  }
+
   struct State {
     var grants = GrantQueue<Party>(owner: .own)
     /// Clients that are about to write.
     var parked = ParkedWriters()
     /// Entries that have not been applied yet.
     var unapplied: [LogIndex] = []
+    var parts = StagedParts()
     /// What waits until all has been applied.
     var afterwards: [@Sendable () -> Void] = []
     /// Until when clients of this node may keep it that others want.
@@ -68,7 +76,13 @@ final class DatabaseLoan: Sendable {
 
   func gaveBack(_ lender: Lender, _ id: GrantID) {
     queue.async {
-      self.whenApplied { self.perform { $0.gaveBack(.replica(lender, id)) } }
+      self.whenApplied {
+        // Parts of a transaction that will not be committed.
+        self.state.withLock { state in
+          if state.grants.holder == .replica(lender, id) { state.parts.abandoned() }
+        }
+        self.perform { $0.gaveBack(.replica(lender, id)) }
+      }
     }
   }
 
@@ -297,8 +311,10 @@ final class DatabaseLoan: Sendable {
 
   // MARK: End
 
-  /// The first entry that has not been applied.
-  var firstUnapplied: LogIndex? { state.withLock { $0.unapplied.first } }
+  /// The first entry that is still needed to apply what replicas have written, or are writing.
+  var firstUnapplied: LogIndex? {
+    state.withLock { [$0.unapplied.first, $0.parts.first].compactMap { $0 }.min() }
+  }
 
   /// This node is not the primary any more. Cheap.
   func end() {
@@ -316,9 +332,9 @@ final class DatabaseLoan: Sendable {
   }
 
   /// Waits until nothing is under way, and tells what has not been applied. After `end`; blocks.
-  func takeUnapplied() -> [LogIndex] {
+  func takeUnapplied() -> Unapplied {
     queue.sync {}
     if let applier = applying.withLock({ $0 }) { try? applier.alone {} }
-    return state.withLock { $0.unapplied }
+    return state.withLock { Unapplied(entries: $0.unapplied, firstPart: $0.parts.first) }
   }
 }

@@ -73,9 +73,6 @@ struct SentTransaction: Sendable {
 }
 
 extension DatabaseBorrow {
-  /// How long the outcome of what was sent may stay open, in seconds.
-  private static let outcomeLimit = 30.0
-
   /// Sends a transaction, or a part of one, and waits until this node's log has it.
   ///
   /// - Throws: when it is not in the log, or nobody has told in time.
@@ -97,13 +94,15 @@ extension DatabaseBorrow {
     }
     let arrivals = store.log.onAppend { sent.changed.signal() }
     defer { withExtendedLifetime(arrivals) {} }
-    let deadline = DispatchTime.now() + Self.outcomeLimit
+    let deadline = DispatchTime.now() + store.configuration.outcomeSeconds
     while true {
       if let index = try look(sent, kind, bytes, after: before) {
         store.log.noteForwarded(index)
         return index
       }
       guard sent.changed.wait(timeout: deadline) == .success else {
+        // Whatever is answered later is no answer to what is sent next.
+        abandon(id)
         throw StoreError(
           .system(EIO),
           "nobody has told in time whether a transaction of database \(database.name) is committed; "

@@ -71,11 +71,11 @@ package final class Lending: Sendable {
 
   /// What replicas have written and has not been applied, by database. After `end`; blocks until nothing is under
   /// way.
-  func takeUnapplied() -> [String: [LogIndex]] {
-    var unapplied: [String: [LogIndex]] = [:]
+  func takeUnapplied() -> [String: DatabaseLoan.Unapplied] {
+    var unapplied: [String: DatabaseLoan.Unapplied] = [:]
     for loan in all {
-      let entries = loan.takeUnapplied()
-      if !entries.isEmpty { unapplied[loan.database.name] = entries }
+      let left = loan.takeUnapplied()
+      if !left.entries.isEmpty { unapplied[loan.database.name] = left }
     }
     return unapplied
   }
@@ -116,10 +116,15 @@ final class Lender: GrantLender {
     switch answer {
     case .appended(let id, _), .refused(let id, _):
       state.withLock { _ = $0.appending.remove(id) }
-    case .given, .recalled, .ended, .readIndex: break
+    case .ended(let id, _):
+      state.withLock { _ = $0.grants.removeValue(forKey: id) }
+    case .given, .recalled, .readIndex: break
     }
     reply(answer)
   }
+
+  /// Whether the replica may append under the grant: not once it has been told that it is over, or has given it back.
+  func isGranted(_ id: GrantID) -> Bool { state.withLock { $0.grants[id] != nil } }
 
   func receive(_ request: GrantRequest) {
     switch request {

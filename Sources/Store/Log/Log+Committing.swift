@@ -28,9 +28,18 @@ extension Log {
     if !needsMajority { commits.advance(to: last.index) }
   }
 
+  /// Forwarded entries that are remembered: far more than clients commit at a time.
+  private static let mostForwarded = 256
+
   /// The primary has appended an entry for this node, which has it in its log: it can be confirmed.
   func noteForwarded(_ index: LogIndex) {
-    state.withLock { $0.forwarded = max($0.forwarded, index) }
+    state.withLock { state in
+      // Those that nobody has asked for so long nobody will.
+      if state.forwarded.count >= Self.mostForwarded, let oldest = state.forwarded.min() {
+        state.forwarded.remove(oldest)
+      }
+      state.forwarded.insert(index)
+    }
   }
 
   /// A primary says that everything up to this entry is committed.
@@ -62,7 +71,7 @@ extension Log {
   /// voters, or else on stable storage here.
   package func confirm(through index: LogIndex, done: @escaping MountCompletion) {
     guard needsMajority else { return sync(through: index, done: done) }
-    let isForwarded = state.withLock { index <= $0.forwarded }
+    let isForwarded = state.withLock { $0.forwarded.contains(index) }
     commits.wait(for: index, isForwarded: isForwarded, orElse: outOfOffice(), done: done)
     sync(through: index) { [self] error in
       // What this node's disk refuses a majority without it may have.

@@ -115,7 +115,7 @@ extension Log {
   private func cutBack(_ state: inout State, to index: LogIndex) {
     state.terms.removeAll { $0.first > index }
     state.last = EntryID(term: state.terms.last?.term ?? .zero, index: index)
-    state.forwarded = min(state.forwarded, index)
+    state.forwarded = state.forwarded.filter { $0 <= index }
   }
 
   /// Empties the log; the next entry is the one after `base`.
@@ -128,7 +128,7 @@ extension Log {
       state.segments = []
       state.terms = [TermStart(term: base.term, first: base.index)]
       state.last = base
-      state.forwarded = .zero
+      state.forwarded = []
       state.recent.removeAll()
       state.failed = nil
       return gone

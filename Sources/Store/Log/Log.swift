@@ -17,8 +17,8 @@ package final class Log: Sendable {
     var minTerm = Term.zero
     /// Whether this node appends entries of its own: not once it has ceased to be the primary.
     var isWriter = true
-    /// The last entry that another node, the primary, appended for this one.
-    var forwarded = LogIndex.zero
+    /// Entries that another node, the primary, appended for this one, and that may still be asked for.
+    var forwarded: Set<LogIndex> = []
     /// Whether the lease that this node writes under still holds; asked for each entry of its own.
     var mayWrite: @Sendable () -> Bool = { true }
     /// Set after a write that may have left part of an entry behind; nothing more is appended.

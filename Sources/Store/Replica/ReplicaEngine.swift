@@ -269,37 +269,6 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
     try result.get()
   }
 
-  /// The last entry before all that have not been applied.
-  var appliedThrough: LogIndex {
-    state.withLock { state in
-      var first = state.waiting.values.min() ?? .max
-      for (name, stage) in state.stages {
-        let isApplied = stage.commit.map { (state.waiting[name] ?? .max) > $0 } ?? false
-        if !isApplied { first = min(first, stage.first) }
-      }
-      return first < .max ? LogIndex(first.rawValue &- 1) : .max
-    }
-  }
-
-  /// A database's transactions come one after the other, so that whatever follows a part that is
-  /// not its continuation says that the transaction was given up.
-  private func noteStage(_ entry: LogEntry) {
-    switch entry.kind {
-    case .stage:
-      let first = entry.payload.withUnsafeBytes { raw in
-        raw.count >= 8 ? raw.bigEndian(UInt64.self, at: 0) : 0
-      }
-      if first == 0 { state.withLock { $0.stages[entry.database] = (entry.id.index, nil) } }
-    case .stagedTransaction:
-      state.withLock { $0.stages[entry.database]?.commit = entry.id.index }
-    case .transaction, .drop, .rename:
-      state.withLock { state in
-        if state.stages[entry.database]?.commit == nil { state.stages[entry.database] = nil }
-      }
-    case .noOperation: break
-    }
-  }
-
   /// The term of the primary that is followed, which the log now is in.
   ///
   /// - Throws: `.readOnly` when a later term is known.

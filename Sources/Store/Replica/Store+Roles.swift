@@ -57,9 +57,7 @@ extension Store {
       return state.lending
     }
     // What replicas have written and is not in the files yet.
-    for (name, entries) in lending?.takeUnapplied() ?? [:] {
-      for entry in entries { engine.applier(name).enqueue(entry) }
-    }
+    for (name, left) in lending?.takeUnapplied() ?? [:] { engine.takeUp(left, of: name) }
     engine.takeOver(allDatabases)
   }
 

@@ -70,6 +70,8 @@ package struct StoreConfiguration: Sendable {
   package var changesRoles = false
   /// Whether clients of replicas may write, and this node lets replicas write while it is the primary.
   package var forwards = false
+  /// How long a client waits to hear what has become of a transaction that was sent to the primary, in seconds.
+  package var outcomeSeconds = 30.0
   /// What readers see.
   package var reads = ReadMode.local(maxStaleness: nil)
   /// Names the time since the machine was started, where this node alone writes the databases of its data

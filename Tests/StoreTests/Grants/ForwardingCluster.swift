@@ -102,12 +102,17 @@ final class ForwardingCluster {
   var primary: StoreFixture { nodes[0] }
 
   /// - Parameter quorum: whether commits wait for a majority.
-  init(replicas: Int = 1, quorum: Bool = false, reads: ReadMode = .local(maxStaleness: nil)) throws
-  {
+  init(
+    replicas: Int = 1,
+    quorum: Bool = false,
+    reads: ReadMode = .local(maxStaleness: nil),
+    outcomeSeconds: Double = 30
+  ) throws {
     let configure: (inout StoreConfiguration) -> Void = {
       $0.reads = reads
       $0.changesRoles = true
       $0.forwards = true
+      $0.outcomeSeconds = outcomeSeconds
     }
     let count = replicas + 1
     nodes = try (0..<count).map { _ in try StoreFixture(role: .replica, configure: configure) }

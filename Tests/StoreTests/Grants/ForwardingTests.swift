@@ -217,4 +217,67 @@ extension ForwardingTests {
     }
     try replica.maintain()
   }
+
+  /// Whoever was told that nobody knows what became of a transaction, and looks, must not find it later.
+  @Test func aTransactionThatWasGivenUpIsNotAppendedLater() throws {
+    let cluster = try ForwardingCluster(outcomeSeconds: 0.5)
+    let here = try cluster.connect("a.db", on: 0)
+    try here.run("CREATE TABLE t(a)")
+    #expect(cluster.settle())
+    let there = try cluster.connect("a.db", on: 1)
+    try there.run("INSERT INTO t VALUES (1)")
+    // What is written from now on cannot be applied on the primary.
+    try here.run("BEGIN; SELECT * FROM t")
+    try there.run("INSERT INTO t VALUES (2)")
+    #expect(throws: Connection.Failure.self) { try there.run("INSERT INTO t VALUES (3)") }
+    try here.run("COMMIT")
+    #expect(cluster.settle())
+    try there.run("INSERT INTO t VALUES (4)")
+    #expect(cluster.settle())
+    for connection in [here, there] {
+      #expect(try connection.value("SELECT group_concat(a) FROM t") == "1,2,4")
+      #expect(try connection.value("PRAGMA integrity_check") == "ok")
+    }
+  }
+
+  @Test func aGrantThatHasEndedIsForgotten() throws {
+    let cluster = try ForwardingCluster()
+    let here = try cluster.connect("a.db", on: 0)
+    try here.run("CREATE TABLE t(a)")
+    let answers = Mutex<[GrantAnswer]>([])
+    let lender = Lender(node: "n9", store: cluster.primary.store) { answer in
+      answers.withLock { $0.append(answer) }
+    }
+    defer { lender.close() }
+    // More often than one connection may have grants.
+    for number in 1...UInt64(Lender.most + 1) {
+      let id = GrantID(number)
+      lender.receive(.ask(id, database: "a.db"))
+      #expect(lender.isGranted(id))
+      lender.answer(.ended(id, reason: "for the test"))
+      #expect(!lender.isGranted(id))
+    }
+    let last = cluster.primary.store.log.last
+    lender.receive(.append(GrantID(1), .transaction, payload: [1]))
+    #expect(
+      answers.withLock { $0.last }
+        == .refused(GrantID(1), reason: "the grant is over, or is being used")
+    )
+    #expect(cluster.primary.store.log.last == last)
+  }
+
+  @Test func partsAreNeededUntilTheirTransactionIsApplied() {
+    var parts = StagedParts()
+    #expect(parts.first == nil)
+    parts.staged(LogIndex(5))
+    parts.staged(LogIndex(6))
+    #expect(parts.first == LogIndex(5))
+    parts.committed()
+    parts.staged(LogIndex(9))
+    #expect(parts.first == LogIndex(5))
+    parts.applied()
+    #expect(parts.first == LogIndex(9))
+    parts.abandoned()
+    #expect(parts.first == nil)
+  }
 }
