@@ -18,6 +18,10 @@ struct Connection {
   var lastAnswer: [End: Int] = [:]
   var wantsReading = true
   var isWordPlanned = false
+  /// Whether the primary takes transactions of the replica over it.
+  var isLending = true
+  /// Whether the replica has been told that it may ask for grants.
+  var isBorrowing = false
   var snapshot: SimulatedSnapshot?
 
   func node(_ end: End) -> Int { end == .replica ? replica : primary }

@@ -49,6 +49,12 @@ enum Defect: String, CaseIterable, Sendable {
   case snapshotWithoutItsEntries
   /// After a snapshot the next entry is not applied.
   case snapshotAtItsBegin
+  /// A database is lent while a transaction of the primary's own clients is under way.
+  case lendWhileWriting
+  /// What a node that is elected lacks it takes for lost before it has committed anything.
+  case settleWhenElected
+  /// What a replica sent is taken for lost when the connection breaks.
+  case loseWithTheConnection
 
   /// Whether it shows only in worlds with databases.
   var isOfDatabases: Bool {
@@ -56,7 +62,8 @@ enum Defect: String, CaseIterable, Sendable {
     case .applyUndecided, .readUndecided, .acknowledgeBeforeDurable,
       .leadWithoutDatabases, .resetByTheIncomplete, .serveBeforeCurrent, .cutBeforeWrittenOut,
       .resetToUndecided,
-      .snapshotWithoutItsEntries, .snapshotAtItsBegin:
+      .snapshotWithoutItsEntries, .snapshotAtItsBegin, .lendWhileWriting, .settleWhenElected,
+      .loseWithTheConnection:
       true
     default: false
     }

@@ -66,11 +66,17 @@ struct SimulatedStore {
   var isServing = false
   /// The entry for which the writer of each database waits.
   var parked: [Int?]
+  var loans: [SimulatedLoan]
+
+  /// What clients write while it is a replica.
+  var borrows: [SimulatedBorrow]
 
   init(databases count: Int, voters: [String], own: String) {
     databases = Array(repeating: Database(), count: count)
     stored = databases
     parked = Array(repeating: nil, count: count)
+    loans = Array(repeating: SimulatedLoan(), count: count)
+    borrows = Array(repeating: SimulatedBorrow(), count: count)
     commits = Self.commits(0, voters, own)
   }
 

@@ -84,6 +84,25 @@ extension Simulation {
         "transaction \(change.transaction) of database \(change.database) is committed out of turn"
     }
     contents[change.database].append(pages)
+    guard change.content >= Self.forwarded else { return }
+    if !forwarded.insert(change.content).inserted {
+      failure = "transaction \(change.content) is committed twice"
+    }
+    if denied.contains(change.content) {
+      failure =
+        "transaction \(change.content) is committed after its client was told that it is not"
+    }
+  }
+
+  /// A client of a replica has heard what has become of its transaction.
+  mutating func checkTold(_ node: Int, _ change: SimulatedStore.Change, _ isCommitted: Bool) {
+    let isSo = forwarded.contains(change.content)
+    if isCommitted != isSo {
+      failure =
+        "a client of n\(node) is told that transaction \(change.content) is"
+        + " \(isCommitted ? "" : "not ")committed"
+    }
+    if !isCommitted { denied.insert(change.content) }
   }
 
   /// What a reader sees is committed, whole, and not older than what another has seen.

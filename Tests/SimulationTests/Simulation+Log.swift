@@ -11,7 +11,9 @@ extension Simulation {
 
   /// A client reads and writes.
   mutating func serveClient(_ node: Int) {
-    guard nodes[node].isUp, nodes[node].pausedUntil <= time, mayCommit(node) else { return }
+    guard nodes[node].isUp, nodes[node].pausedUntil <= time else { return }
+    if isWhole { borrow(node) }
+    guard mayCommit(node) else { return }
     if isWhole { return serveClients(node) }
     checkRead(node)
     append(node)

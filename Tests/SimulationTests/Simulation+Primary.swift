@@ -12,6 +12,7 @@ extension Simulation {
     let now = nodes[node].now(time)
     switch directive {
     case .summarize:
+      endEarlierLending(id)
       let store = nodes[node].store
       connections[at].peer.summarized(
         log: summary(node),

@@ -110,6 +110,7 @@ extension Simulation {
       nodes[node].store.damaged.remove(number)
       note("n\(node) has to fetch database \(number)")
     }
+    forgetAttempts(node)
     nodes[node].log.truncate(to: common)
     nodes[node].store.commits.cut(
       to: LogIndex(UInt64(common)),
@@ -126,6 +127,7 @@ extension Simulation {
     else {
       return failure = "n\(node) begins anew after \(base), which is not committed"
     }
+    forgetAttempts(node)
     nodes[node].log.entries = Array(committed[..<index])
     nodes[node].log.first = index + 1
     nodes[node].log.durable = index

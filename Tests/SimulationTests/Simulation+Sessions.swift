@@ -130,7 +130,17 @@ extension Simulation {
     {
       perform(directive, at, id)
     }
+    beginBorrowing(id)
     planWord(id)
+  }
+
+  /// A replica that follows may ask for grants from then on.
+  private mutating func beginBorrowing(_ id: Int) {
+    guard let at = place(id), isRunning(connections[at], .replica), !connections[at].isBorrowing,
+      connections[at].session.isStreaming
+    else { return }
+    connections[at].isBorrowing = true
+    connected(connections[at].replica, through: connections[at].session.welcomed)
   }
 
   private func isRunning(_ connection: Connection, _ end: Connection.End) -> Bool {
@@ -157,7 +167,8 @@ extension Simulation {
     case .send(let message):
       send(Frame(term: connections[at].peer.term, message: message), to: .replica, id)
     case .acknowledged(let name, let index): acknowledged(node, by: name, through: index)
-    case .grant, .noteReplica, .higherTerm: break
+    case .grant(let request): requested(node, id, request)
+    case .noteReplica, .higherTerm: break
     case .dropSnapshot: connections[at].snapshot = nil
     case .close:
       hangUp(id, .primary)
@@ -174,7 +185,9 @@ extension Simulation {
     case .send(let message):
       send(Frame(term: connections[at].session.term, message: message), to: .primary, id)
     case .setReading(let isReading): connections[at].wantsReading = isReading
-    case .repairFailed, .grantAnswered: break
+    case .grantAnswered(let answer):
+      if connections[at].isBorrowing { answered(connections[at].replica, answer) }
+    case .repairFailed: break
     case .close:
       hangUp(id, .replica)
     case .summarize, .observe, .readChecksums:
@@ -237,6 +250,12 @@ extension Simulation {
     guard let at = place(id), connections[at].isOpen(end) else { return }
     connections[at].isOpen[end] = false
     if end == .primary { connections[at].snapshot = nil }
+    if end == .primary {
+      endLending(id)
+    } else if connections[at].isBorrowing {
+      connections[at].isBorrowing = false
+      disconnected(connections[at].replica)
+    }
     let (sender, receiver) = (connections[at].node(end), connections[at].node(end.other))
     guard !isCut[sender][receiver] else { return }
     // Behind whatever was said last.

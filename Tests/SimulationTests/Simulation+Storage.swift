@@ -113,6 +113,9 @@ extension Simulation {
     nodes[node].store.opening = nil
     nodes[node].store.isServing = false
     nodes[node].store.parked = store.parked.map { _ in nil }
+    nodes[node].store.loans = store.loans.map { _ in SimulatedLoan() }
+    // Clients that wrote there will never know.
+    nodes[node].store.borrows = store.borrows.map { _ in SimulatedBorrow() }
     nodes[node].seen = store.databases.map { _ in 0 }
     hangUpAll(node)
   }

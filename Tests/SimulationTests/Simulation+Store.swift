@@ -87,6 +87,8 @@ extension Simulation {
       }
       if nodes[node].reign != nil { apply(node, database) } else { applyLater(node, database) }
     }
+    if nodes[node].reign != nil { settleLoans(node) }
+    for number in nodes[node].store.borrows.indices { settleAttempt(node, number) }
     serveIfCurrent(node)
     wakePeers(node)
   }
@@ -146,7 +148,7 @@ extension Simulation {
     else { return }
     checkReads(node)
     for number in nodes[node].store.databases.indices
-    where nodes[node].store.parked[number] == nil && chance(60) {
+    where nodes[node].store.parked[number] == nil && chance(60) && isOwnTurn(node, number) {
       let change = SimulatedStore.Change(
         database: number,
         page: pick(SimulatedStore.pages),
@@ -159,8 +161,7 @@ extension Simulation {
   }
 
   /// Appends an entry to the log of a primary.
-  private mutating func add(_ node: Int, _ term: LeaseTerm, _ change: SimulatedStore.Change?) -> Int
-  {
+  mutating func add(_ node: Int, _ term: LeaseTerm, _ change: SimulatedStore.Change?) -> Int {
     let entry = SimulatedLog.Entry(term: term, id: nextEntry, change: change)
     made.append(entry)
     nextEntry += 1
@@ -180,6 +181,8 @@ extension Simulation {
     let index = nodes[node].log.entries.count + 1
     nodes[node].store.opening = index
     nodes[node].store.commits.begin(at: LogIndex(UInt64(index)))
+    nodes[node].store.loans = nodes[node].store.loans.map { _ in SimulatedLoan() }
+    supersede(node)
     _ = add(node, term, nil)
   }
 
@@ -207,6 +210,7 @@ extension Simulation {
     nodes[node].store.opening = nil
     nodes[node].store.isServing = false
     nodes[node].store.parked = nodes[node].store.parked.map { _ in nil }
+    nodes[node].store.loans = nodes[node].store.loans.map { _ in SimulatedLoan() }
     nodes[node].store.commits.end(StoreError(.readOnly, "deposed"))
     // Its sessions see at the next tick that the term is over.
     later(node, after: 0) { $0.tickSessions(node) }

@@ -21,6 +21,8 @@ struct Simulation {
   /// Leases that pass at most before there is a leader once everything works.
   static let patience = 10
   static let keptHistory = 400
+  /// The contents that transactions of replicas write begin here.
+  static let forwarded = 1 << 30
 
   let seed: UInt64
   let defect: Defect?
@@ -62,6 +64,12 @@ struct Simulation {
   var votes: [Ballot: Int] = [:]
   /// What each database holds after each of its transactions.
   var contents: [[[Int]]] = []
+  /// Transactions that replicas have sent, by their numbers.
+  var requests: [SimulatedStore.Change] = []
+  /// Of those the contents that are committed, and those whose clients were told that they are not.
+  var forwarded: Set<Int> = []
+  var denied: Set<Int> = []
+  var nextGrant: UInt64 = 0
   var failure: String?
 
   struct Ballot: Hashable {

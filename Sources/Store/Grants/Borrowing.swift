@@ -169,9 +169,11 @@ package final class Borrowing: Sendable {
     reads.progressed()
   }
 
-  /// This node's log is about to lose what another primary does not have, or this node is about to be the primary
-  /// itself: whatever is not in the log by now will not come.
-  func settle() { for borrow in all { borrow.settle() } }
+  /// This node is about to be the primary itself.
+  func supersede() { for borrow in all { borrow.supersede() } }
+
+  /// This node's log is cut or begins anew, and tells nothing of what was sent.
+  func forget() { for borrow in all { borrow.forget() } }
 
   /// This node follows nobody any more.
   ///

@@ -184,8 +184,9 @@ final class DatabaseBorrow: Sendable {
   func awaits(_ id: GrantID) -> Bool { state.withLock { $0.sent?.id == id } }
 
   func connected(through last: LogIndex) {
+    let term = store.followedTerm
     let asked = state.withLock { state -> GrantID? in
-      state.sent?.reconnected(through: last)
+      state.sent?.reconnected(through: last, term: term)
       if case .asked(let id) = state.phase { return id }
       return nil
     }
@@ -198,8 +199,9 @@ final class DatabaseBorrow: Sendable {
 
   func disconnected() { lose() }
 
-  /// Whatever is not in the log by now will not come.
-  func settle() { state.withLock { $0.sent?.reconnected(through: .zero) } }
+  func supersede() { state.withLock { $0.sent?.superseded() } }
+
+  func forget() { state.withLock { $0.sent?.forgotten() } }
 
   /// - Returns: clients that wait to write.
   func end() -> [ParkedWriters.Answer] {
@@ -207,7 +209,7 @@ final class DatabaseBorrow: Sendable {
       state.hasEnded = true
       state.phase = .none
       state.isRecalled = false
-      state.sent?.reconnected(through: .zero)
+      state.sent?.completed()
       return state.parked.take()
     }
     if database.isBorrowed.exchange(false, ordering: .acquiringAndReleasing) {

@@ -116,7 +116,10 @@ final class DatabaseLoan: Sendable {
     let isPinned = database.isPinned
     let next = state.withLock { state -> Next in
       if state.hasEnded { return .refuse }
-      if state.grants.holder == .own, !state.isTaking, state.parked.claim() || isPinned {
+      // Not before the daemon has let go of what has just come back.
+      if state.grants.holder == .own, !state.isTaking,
+        !database.isLent.load(ordering: .acquiring), state.parked.claim() || isPinned
+      {
         return .go
       }
       // It keeps what a replica has written from being applied, and has not seen it.

@@ -1,3 +1,4 @@
+import LTX
 import Synchronization
 
 extension ReplicaEngine {
@@ -12,6 +13,8 @@ extension ReplicaEngine {
   }
 
   package func received(_ answer: GrantAnswer) { borrowing.received(answer) }
+
+  var followedTerm: Term? { state.withLock { $0.term } }
 
   func dismissWriters(of name: String) { borrowing.dismissWriters(of: name) }
 
@@ -30,4 +33,9 @@ extension ReplicaEngine {
 
   /// The databases that clients of this node write at the moment.
   package var borrowedDatabases: [String] { borrowing.borrowed }
+}
+
+extension Store {
+  /// The term of the primary that this node follows; nil where only one node can be it, or this one follows nobody.
+  var followedTerm: Term? { state.withLock { $0.engine }?.followedTerm }
 }

@@ -130,13 +130,15 @@ final class CommitIndex: Sendable {
     for done in gone { done(error) }
   }
 
-  /// The log was emptied and continues after an entry that is committed.
+  /// The log was emptied and continues after an entry that is committed; `error` is for all who wait: whether what they
+  /// wait for is among what is committed nobody can tell any more.
   func reset(to index: LogIndex, _ error: StoreError) {
     let gone = state.withLock { state in
+      defer { state.waiters = [] }
       state.index = index
-      return state.takeBehind(index)
+      return state.waiters
     }
-    for done in gone { done(error) }
+    for waiter in gone { waiter.done(error) }
   }
 
   /// Calls `done` once the entry is committed, or with `refusal` when this node is not the primary, or was not in the

@@ -282,7 +282,7 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
     let term = try enterTerm()
     let last = log.last
     guard common < last.index else { return }
-    borrowing.settle()
+    borrowing.forget()
     var touched: Set<String> = []
     let quarantine = try Quarantine(store, "log-\(hexadecimal(common.next.rawValue))")
     try log.cut(after: common, under: term) { (batch) throws(StoreError) in
@@ -317,7 +317,7 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
 
   package func reset(to base: EntryID, databases: [DatabaseSummary]) throws(StoreError) {
     let term = try enterTerm()
-    borrowing.settle()
+    borrowing.forget()
     let theirs = Set(databases.map(\.name))
     let ours = store.allDatabases.filter { $0.published.position.txid > .zero }
     state.withLock { $0.isReset = !theirs.isEmpty || !ours.isEmpty }

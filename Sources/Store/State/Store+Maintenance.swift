@@ -131,7 +131,7 @@ extension Store {
       state.isOpening = true
       return state.engine
     }
-    engine?.borrowing.settle()
+    engine?.borrowing.supersede()
     try log.begin(term)
     return log.last.index
   }
