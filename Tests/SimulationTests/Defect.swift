@@ -53,6 +53,8 @@ enum Defect: String, CaseIterable, Sendable {
   case lendWhileWriting
   /// What a node that is elected lacks it takes for lost before it has committed anything.
   case settleWhenElected
+  /// A replica lets a client read before it has applied what the primary said.
+  case readBeforeApplied
   /// What a replica sent is taken for lost when the connection breaks.
   case loseWithTheConnection
 
@@ -63,7 +65,7 @@ enum Defect: String, CaseIterable, Sendable {
       .leadWithoutDatabases, .resetByTheIncomplete, .serveBeforeCurrent, .cutBeforeWrittenOut,
       .resetToUndecided,
       .snapshotWithoutItsEntries, .snapshotAtItsBegin, .lendWhileWriting, .settleWhenElected,
-      .loseWithTheConnection:
+      .loseWithTheConnection, .readBeforeApplied:
       true
     default: false
     }

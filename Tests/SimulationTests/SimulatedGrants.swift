@@ -52,6 +52,16 @@ struct SimulatedBorrow {
     let isCommitted = Mutex<Bool?>(nil)
   }
 
+  /// A client that wants to see all that was committed when it came.
+  struct Read {
+    var id: GrantID
+    /// The last transaction of each database that was committed then, as nobody in the world knows it.
+    var floor: [Int]
+    var since: Int
+    /// What the node must have applied; nil before the primary has said so.
+    var index: Int?
+  }
+
   var phase = Phase.none
   var isRecalled = false
   var attempt: Attempt?

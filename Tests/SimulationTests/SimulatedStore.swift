@@ -70,6 +70,7 @@ struct SimulatedStore {
 
   /// What clients write while it is a replica.
   var borrows: [SimulatedBorrow]
+  var read: SimulatedBorrow.Read?
 
   init(databases count: Int, voters: [String], own: String) {
     databases = Array(repeating: Database(), count: count)

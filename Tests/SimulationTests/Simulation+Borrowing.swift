@@ -36,6 +36,38 @@ extension Simulation {
     }
   }
 
+  /// A client of a replica wants to see all that is committed by now.
+  mutating func readLatest(_ node: Int) {
+    settleRead(node)
+    guard nodes[node].reign == nil, nodes[node].store.read == nil, let id = streaming(node) else {
+      return
+    }
+    nextGrant += 1
+    nodes[node].store.read = SimulatedBorrow.Read(
+      id: GrantID(nextGrant),
+      floor: contents.map { $0.count - 1 },
+      since: time
+    )
+    request(id, .readIndex(GrantID(nextGrant)))
+  }
+
+  /// Lets the client read once the node has applied what the primary said.
+  private mutating func settleRead(_ node: Int) {
+    guard let read = nodes[node].store.read else { return }
+    let store = nodes[node].store
+    guard time - read.since <= Self.outcomeLimit else { return nodes[node].store.read = nil }
+    guard let index = read.index, store.databases.indices.allSatisfy(store.isReadable),
+      store.databases.allSatisfy({ $0.entry >= index }) || defect == .readBeforeApplied
+    else { return }
+    nodes[node].store.read = nil
+    for (number, database) in store.databases.enumerated()
+    where database.transaction < read.floor[number] {
+      failure =
+        "n\(node) reads transaction \(database.transaction) of database \(number), and"
+        + " \(read.floor[number]) was committed before"
+    }
+  }
+
   /// The connection over which a replica can ask its primary.
   private func streaming(_ node: Int) -> Int? {
     connections.first { $0.replica == node && $0.isOpen(.replica) && $0.isBorrowing }?.id
@@ -77,6 +109,14 @@ extension Simulation {
   // MARK: What the primary says
 
   mutating func answered(_ node: Int, _ answer: GrantAnswer) {
+    if case .readIndex(let id, let index) = answer, nodes[node].store.read?.id == id {
+      if index == .zero {
+        nodes[node].store.read = nil
+      } else {
+        nodes[node].store.read?.index = Int(index.rawValue)
+      }
+      return settleRead(node)
+    }
     for number in nodes[node].store.borrows.indices {
       let present = nodes[node].store.borrows[number].phase.id
       switch answer {
@@ -113,6 +153,7 @@ extension Simulation {
   }
 
   mutating func disconnected(_ node: Int) {
+    if nodes[node].store.read?.index == nil { nodes[node].store.read = nil }
     for number in nodes[node].store.borrows.indices {
       nodes[node].store.borrows[number].phase = .none
       nodes[node].store.borrows[number].isRecalled = false

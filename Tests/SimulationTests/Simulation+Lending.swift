@@ -22,7 +22,9 @@ extension Simulation {
     case .giveBack(let grant):
       for number in nodes[node].store.loans.indices { gaveBack(node, number, .replica(id, grant)) }
     case .append(let grant, _, let payload): take(node, id, grant, Self.number(payload))
-    case .readIndex(let grant): answer(id, .readIndex(grant, .zero))
+    case .readIndex(let grant):
+      let isPrimary = nodes[node].store.isServing && mayCommit(node)
+      answer(id, .readIndex(grant, isPrimary ? nodes[node].store.commits.index : .zero))
     }
   }
 

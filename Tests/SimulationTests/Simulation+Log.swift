@@ -12,7 +12,10 @@ extension Simulation {
   /// A client reads and writes.
   mutating func serveClient(_ node: Int) {
     guard nodes[node].isUp, nodes[node].pausedUntil <= time else { return }
-    if isWhole { borrow(node) }
+    if isWhole {
+      borrow(node)
+      readLatest(node)
+    }
     guard mayCommit(node) else { return }
     if isWhole { return serveClients(node) }
     checkRead(node)

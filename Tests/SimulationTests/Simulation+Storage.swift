@@ -114,6 +114,7 @@ extension Simulation {
     nodes[node].store.isServing = false
     nodes[node].store.parked = store.parked.map { _ in nil }
     nodes[node].store.loans = store.loans.map { _ in SimulatedLoan() }
+    nodes[node].store.read = nil
     // Clients that wrote there will never know.
     nodes[node].store.borrows = store.borrows.map { _ in SimulatedBorrow() }
     nodes[node].seen = store.databases.map { _ in 0 }

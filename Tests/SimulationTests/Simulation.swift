@@ -11,7 +11,8 @@
 /// from the primary to the others and are committed once a majority has them on stable storage
 /// (Ongaro's dissertation, sections 3.5 and 3.6). In the others (`isWhole`) the machines of replication
 /// carry entries and pages of several databases, `CommitIndex` counts, and the store is simulated: it
-/// applies what is committed, forgets old entries, has pages damaged, and fetches what it lacks.
+/// applies what is committed, forgets old entries, has pages damaged, and fetches what it lacks. Clients of
+/// replicas write under grants, and read what was committed before they came.
 struct Simulation {
   /// Of a lease, in microseconds.
   static let ttl = 1_000_000
