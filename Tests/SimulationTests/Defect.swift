@@ -71,6 +71,14 @@ enum Defect: String, CaseIterable, Sendable {
     }
   }
 
+  /// Whether it shows only where clients of replicas write or read the latest.
+  var isOfForwarding: Bool {
+    switch self {
+    case .lendWhileWriting, .settleWhenElected, .readBeforeApplied, .loseWithTheConnection: true
+    default: false
+    }
+  }
+
   /// Whether the lease hides it, which keeps an old leader from committing anyhow. Such a defect is
   /// looked for in a world that ignores leases, as plain Raft does.
   var isOfSecondLine: Bool { self == .noFence || self == .ignoreTermInAcknowledgements }

@@ -12,7 +12,7 @@ extension Simulation {
   /// A client reads and writes.
   mutating func serveClient(_ node: Int) {
     guard nodes[node].isUp, nodes[node].pausedUntil <= time else { return }
-    if isWhole {
+    if isForwarding {
       borrow(node)
       readLatest(node)
     }

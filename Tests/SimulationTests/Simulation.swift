@@ -11,8 +11,8 @@
 /// from the primary to the others and are committed once a majority has them on stable storage
 /// (Ongaro's dissertation, sections 3.5 and 3.6). In the others (`isWhole`) the machines of replication
 /// carry entries and pages of several databases, `CommitIndex` counts, and the store is simulated: it
-/// applies what is committed, forgets old entries, has pages damaged, and fetches what it lacks. Clients of
-/// replicas write under grants, and read what was committed before they came.
+/// applies what is committed, forgets old entries, has pages damaged, and fetches what it lacks. In half of
+/// these clients of replicas write under grants, and read what was committed before they came.
 struct Simulation {
   /// Of a lease, in microseconds.
   static let ttl = 1_000_000
@@ -37,6 +37,8 @@ struct Simulation {
   let isHostile: Bool
   /// With databases, whose entries and pages go from node to node by the machines of replication.
   let isWhole: Bool
+  /// With clients of replicas that write, and read the latest; half of the worlds with databases.
+  let isForwarding: Bool
   var isRecording: Bool
   var history: [String] = []
 
@@ -116,6 +118,7 @@ struct Simulation {
   ) {
     self.seed = seed
     self.isWhole = isWhole
+    isForwarding = isWhole && (seed / 4 % 2 == 1 || defect?.isOfForwarding == true)
     self.defect = defect
     self.isLeaseIgnored = isLeaseIgnored || defect?.isOfSecondLine == true
     self.isDiskFailing = isDiskFailing
