@@ -184,7 +184,6 @@ final class DatabaseLoan: Sendable {
         keepWritersOut()
         let limit = DispatchTime.now() + .milliseconds(Self.recallLimit)
         state.withLock { $0.pinnedUntil = limit }
-        queue.asyncAfter(deadline: limit) { self.beginLending() }
         if state.withLock({ $0.parked.isOwed }) {
           queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.courtesy)) {
             // Else it was claimed, which has begun it.
@@ -220,10 +219,13 @@ final class DatabaseLoan: Sendable {
   func unpinned() { queue.async { self.beginLending() } }
 
   private func beginLending() {
-    let isPinned = database.isPinned
+    let limit = state.withLock { $0.pinnedUntil }
+    // Looked at again when it is let go of, or at the latest then.
+    guard !database.isPinned || DispatchTime.now() >= limit else {
+      return queue.asyncAfter(deadline: limit) { self.beginLending() }
+    }
     let begins = state.withLock { state in
-      guard !state.hasEnded, state.grants.holder == .own, state.grants.isRecalled,
-        !state.isTaking, !isPinned || DispatchTime.now() >= state.pinnedUntil
+      guard !state.hasEnded, state.grants.holder == .own, state.grants.isRecalled, !state.isTaking
       else { return false }
       state.isTaking = true
       return true
