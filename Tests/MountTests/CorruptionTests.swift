@@ -4,24 +4,21 @@ import Testing
 /// Bytes that the disk loses, on running nodes and on stopped ones.
 @Suite(.serialized)
 struct CorruptionTests {
-  private func withNodes(
+  private func withScrubbed(
     replicas: Int,
     _ body: (Cluster, [Node]) async throws -> Void
   ) async throws {
-    let cluster = try await Cluster()
-    var nodes: [Node] = []
-    defer {
-      for node in nodes { node.discard() }
-      cluster.remove()
-    }
-    for number in 1...(replicas + 1) {
-      let node = try await cluster.node(number)
-      nodes.append(node)
-      try node.scrubsEagerly()
-      try await node.start()
-    }
-    try await body(cluster, nodes)
-    for node in nodes.reversed() { try await node.stop() }
+    try await withNodes(
+      { cluster, nodes in
+        for number in 1...(replicas + 1) {
+          let node = try await cluster.node(number)
+          nodes.append(node)
+          try node.scrubsEagerly()
+          try await node.start()
+        }
+      },
+      body
+    )
   }
 
   private func fill(_ node: Node, _ mode: String) async throws {
@@ -42,7 +39,7 @@ struct CorruptionTests {
     arguments: ["wal", "delete"]
   )
   func replica(mode: String) async throws {
-    try await withNodes(replicas: 1) { _, nodes in
+    try await withScrubbed(replicas: 1) { _, nodes in
       try await fill(nodes[0], mode)
       try await expectSameBytes("app.db", nodes)
       if mode == "wal" {
@@ -73,7 +70,7 @@ struct CorruptionTests {
     arguments: ["wal", "delete"]
   )
   func primary(mode: String) async throws {
-    try await withNodes(replicas: 1) { cluster, nodes in
+    try await withScrubbed(replicas: 1) { cluster, nodes in
       try await fill(nodes[0], mode)
       try await expectSameBytes("app.db", nodes)
       try nodes[0].damage("app.db")
@@ -107,7 +104,7 @@ struct CorruptionTests {
 
   @Test("doctor --deep on a sound, a running and a damaged node", .timeLimit(.minutes(3)))
   func doctor() async throws {
-    try await withNodes(replicas: 0) { _, nodes in
+    try await withScrubbed(replicas: 0) { _, nodes in
       let node = nodes[0]
       try await fill(node, "wal")
       let running = try await node.halite("doctor", ["--deep"])

@@ -248,29 +248,27 @@ struct FailoverTests {
 
   @Test("A name that was proposed for the cluster keeps nobody out", .timeLimit(.minutes(3)))
   func proposedName() async throws {
-    let cluster = try await Cluster()
-    let nodes = try await cluster.voters(3, ttl: Self.ttl)
-    defer {
-      for node in nodes { node.discard() }
-      cluster.remove()
+    try await withNodes({ cluster, nodes in
+      nodes = try await cluster.voters(3, ttl: Self.ttl)
+      // As left by one that was elected and replaced before anybody followed it.
+      try FileManager.default.createDirectory(
+        atPath: nodes[0].data,
+        withIntermediateDirectories: true
+      )
+      try Data("someone-elses\n0\nproposed\n".utf8)
+        .write(to: URL(fileURLWithPath: nodes[0].data + "/cluster"))
+      for node in nodes[1...] { try await node.start(untilReady: false) }
+      for node in nodes[1...] { try await node.waitUntilReady() }
+      try await nodes[0].start()
+    }) { _, nodes in
+      // By now it is nobody's to choose any more.
+      let names = try nodes.map { node in
+        let text = try String(contentsOfFile: node.data + "/cluster", encoding: .utf8)
+        #expect(!text.contains("proposed"), "\(node.name): \(text)")
+        return text.prefix { $0 != "\n" }
+      }
+      #expect(Set(names).count == 1 && names[0] != "someone-elses", "\(names)")
     }
-    // As left by one that was elected and replaced before anybody followed it.
-    try FileManager.default.createDirectory(
-      atPath: nodes[0].data,
-      withIntermediateDirectories: true
-    )
-    try Data("someone-elses\n0\nproposed\n".utf8)
-      .write(to: URL(fileURLWithPath: nodes[0].data + "/cluster"))
-    for node in nodes[1...] { try await node.start(untilReady: false) }
-    for node in nodes[1...] { try await node.waitUntilReady() }
-    try await nodes[0].start()
-    // By now it is nobody's to choose any more.
-    let names = try nodes.map { node in
-      let text = try String(contentsOfFile: node.data + "/cluster", encoding: .utf8)
-      #expect(!text.contains("proposed"), "\(node.name): \(text)")
-      return text.prefix { $0 != "\n" }
-    }
-    #expect(Set(names).count == 1 && names[0] != "someone-elses", "\(names)")
   }
 
   @Test("A command is run on the primary alone", .timeLimit(.minutes(3)))

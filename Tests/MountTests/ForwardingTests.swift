@@ -6,6 +6,16 @@ import Testing
 struct ForwardingTests {
   private static let modes = ["wal", "delete"]
 
+  /// Makes a database with one table on the first node, and waits until all have it.
+  private func make(_ nodes: [Node], _ mode: String) async throws {
+    let made = try await Command.sqlite(
+      nodes[0].mount + "/a.db",
+      "pragma journal_mode=\(mode); create table t(node, x)"
+    )
+    #expect(made.isSuccess, "\(made.output)")
+    try await expectSameBytes("a.db", nodes)
+  }
+
   @Test("A replica of a fixed primary writes", .timeLimit(.minutes(3)), arguments: modes)
   func replicaWrites(mode: String) async throws {
     try await withCluster(replicas: 1) { _, nodes in
@@ -45,12 +55,7 @@ struct ForwardingTests {
   )
   func everywhere(mode: String, sync: String) async throws {
     try await withVoters(ttl: "2s", sync: sync) { _, nodes in
-      let made = try await Command.sqlite(
-        nodes[0].mount + "/a.db",
-        "pragma journal_mode=\(mode); create table t(node, x)"
-      )
-      #expect(made.isSuccess, "\(made.output)")
-      try await expectSameBytes("a.db", nodes)
+      try await make(nodes, mode)
       let result = try await Command.python(
         "everywhere.py",
         ["5", "a.db"] + nodes.map(\.mount),
@@ -69,12 +74,7 @@ struct ForwardingTests {
   )
   func grantLock(mode: String) async throws {
     try await withCluster(replicas: 2) { _, nodes in
-      let made = try await Command.sqlite(
-        nodes[0].mount + "/a.db",
-        "pragma journal_mode=\(mode); create table t(node, x)"
-      )
-      #expect(made.isSuccess, "\(made.output)")
-      try await expectSameBytes("a.db", nodes)
+      try await make(nodes, mode)
       let result = try await Command.python(
         "halt.py",
         ["a.db"] + nodes.map(\.mount),

@@ -129,8 +129,8 @@ extension HaliteNode {
   ///
   /// - Returns: false where this node is not to be the primary any more.
   private func confirmCluster(_ term: LeaseTerm) async throws -> Bool {
-    guard cluster.cluster == nil, let proposed = cluster.given else { return true }
-    guard let voter = lease as? QuorumLease else { return true }
+    guard cluster.cluster == nil, let proposed = cluster.given, let voter = lease as? QuorumLease
+    else { return true }
     while !voter.isFollowed {
       guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return false }
     }

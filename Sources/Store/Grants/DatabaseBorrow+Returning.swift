@@ -17,8 +17,7 @@ extension DatabaseBorrow {
   func giveBackUnused(_ id: GrantID) {
     let isUnused = state.withLock { state in
       guard case .behind(id, _) = state.phase else { return false }
-      state.phase = .none
-      state.isRecalled = false
+      state.drop()
       return true
     }
     guard isUnused else { return }
@@ -60,8 +59,7 @@ extension DatabaseBorrow {
   private func returned(_ id: GrantID, _ engine: ReplicaEngine) {
     let isOurs = state.withLock { state in
       guard state.phase == .returning(id) else { return false }
-      state.phase = .none
-      state.isRecalled = false
+      state.drop()
       return true
     }
     // Else the connection broke, and it is being taken over again.

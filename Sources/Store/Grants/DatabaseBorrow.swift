@@ -45,6 +45,12 @@ final class DatabaseBorrow: Sendable {
     /// Why the grant was refused or ended; nil where it was not since it was held last.
     var refusal: String?
     var hasEnded = false
+
+    /// There is no grant any more.
+    mutating func drop() {
+      phase = .none
+      isRecalled = false
+    }
   }
 
   /// How long a grant that nobody else wants is kept after its last transaction, in milliseconds.
@@ -162,17 +168,7 @@ final class DatabaseBorrow: Sendable {
         if state.phase == .asked(id) { state.phase = .behind(id, through: last) }
       }
       queue.async { self.arrived() }
-    case .recalled(let id):
-      let isNews = state.withLock { state in
-        guard state.phase.id == id, !state.isRecalled else { return false }
-        state.isRecalled = true
-        return true
-      }
-      guard isNews else { break }
-      queue.async { self.giveBackIfWanted() }
-      queue.asyncAfter(deadline: .now() + .milliseconds(Self.behindLimit)) {
-        self.giveBackUnused(id)
-      }
+    case .recalled(let id): recalled(id)
     case .ended(let id, let reason): ended(id, reason)
     case .appended(let id, let index): state.withLock { $0.sent?.appended(id, index) }
     case .refused(let id, let reason): state.withLock { $0.sent?.refused(id, reason) }
@@ -207,8 +203,7 @@ final class DatabaseBorrow: Sendable {
   func end() -> [ParkedWriters.Answer] {
     let parked = state.withLock { state in
       state.hasEnded = true
-      state.phase = .none
-      state.isRecalled = false
+      state.drop()
       state.sent?.completed()
       return state.parked.take()
     }
@@ -216,6 +211,22 @@ final class DatabaseBorrow: Sendable {
       database.forwarding.withLock { $0 = nil }
     }
     return parked
+  }
+
+  private func recalled(_ id: GrantID) {
+    let phase = state.withLock { state -> Phase in
+      guard state.phase.id == id, !state.isRecalled else { return .none }
+      state.isRecalled = true
+      return state.phase
+    }
+    switch phase {
+    case .none: break
+    case .behind:
+      queue.asyncAfter(deadline: .now() + .milliseconds(Self.behindLimit)) {
+        self.giveBackUnused(id)
+      }
+    case .asked, .held, .returning: queue.async { self.giveBackIfWanted() }
+    }
   }
 
   private func ended(_ id: GrantID, _ reason: String) {
@@ -238,10 +249,7 @@ final class DatabaseBorrow: Sendable {
   /// There is no grant any more: a transaction under way meets an error where it would be committed.
   private func lose() {
     let phase = state.withLock { state in
-      defer {
-        state.phase = .none
-        state.isRecalled = false
-      }
+      defer { state.drop() }
       state.sent?.lost()
       return state.phase
     }
@@ -255,8 +263,7 @@ final class DatabaseBorrow: Sendable {
   func abandon(_ id: GrantID) {
     let isOurs = state.withLock { state in
       guard state.phase == .held(id) || state.phase == .returning(id) else { return false }
-      state.phase = .none
-      state.isRecalled = false
+      state.drop()
       return true
     }
     guard isOurs else { return }
