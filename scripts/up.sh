@@ -225,7 +225,7 @@ Three nodes are running and have elected a primary; these lines are for node1. I
   run/halite promote --config run/node1/halite.yml                    # unless it is the primary already
   sqlite3 run/node1/mnt/app.db "PRAGMA journal_mode=wal; CREATE TABLE t(x); INSERT INTO t VALUES ('hello')"
   sqlite3 run/node2/mnt/app.db "SELECT * FROM t"                 # it is there
-  sqlite3 run/node3/mnt/app.db "INSERT INTO t VALUES ('no')"     # refused: node3 is a replica
+  sqlite3 run/node3/mnt/app.db "INSERT INTO t VALUES ('too')"    # node3 is a replica: by way of the primary
   cat run/node2/mnt/.primary run/node2/mnt/app.db-pos
   curl http://127.0.0.1:$((port + 2))/status                          # or open / in a browser
   run/halite export --config run/node3/halite.yml app.db copy.db
