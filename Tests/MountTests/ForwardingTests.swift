@@ -84,4 +84,23 @@ struct ForwardingTests {
       try await expectSameBytes("a.db", nodes)
     }
   }
+
+  @Test(
+    "The right to write ends with the client that has it",
+    .timeLimit(.minutes(3)),
+    arguments: modes
+  )
+  func killedClients(mode: String) async throws {
+    try await withCluster(replicas: 2) { _, nodes in
+      try await make(nodes, mode)
+      let result = try await Command.python(
+        "gone.py",
+        ["a.db"] + nodes.map(\.mount),
+        seconds: 100
+      )
+      print("\(mode): \(result.output)")
+      #expect(result.isSuccess, "\(result.output.suffix(2000)) \(nodes.map(\.report))")
+      try await expectSameBytes("a.db", nodes)
+    }
+  }
 }
