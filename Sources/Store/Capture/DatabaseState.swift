@@ -77,6 +77,8 @@ struct DatabaseState: Sendable {
   var isReplaced = false
   /// The database was dropped or replaced; the object stays for those who still hold it.
   var dropped = false
+  /// How many renames are under way that give the database another name, or its name to another file.
+  var moves = 0
 
   var pages: UInt32 { UInt32(clamping: checksums?.count ?? 0) }
   /// Where the captured frames of the write-ahead log end.

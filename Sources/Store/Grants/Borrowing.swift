@@ -135,7 +135,7 @@ package final class Borrowing: Sendable {
   /// Asks the primary for the grant of a database.
   ///
   /// - Parameter prepare: called before it is asked; the answer may come at once.
-  func ask(for borrow: DatabaseBorrow, prepare: (GrantID) -> Void) {
+  func ask(for borrow: DatabaseBorrow, _ name: String, prepare: (GrantID) -> Void) {
     let asked = state.withLock { state in
       let asked = state.next()
       if let asked { state.asked[asked.id] = borrow }
@@ -144,7 +144,7 @@ package final class Borrowing: Sendable {
     // Else whoever waits asks when there is a connection.
     guard let (id, send) = asked else { return }
     prepare(id)
-    send(.ask(id, database: borrow.database.name))
+    send(.ask(id, database: name))
   }
 
   func giveBack(_ id: GrantID) {

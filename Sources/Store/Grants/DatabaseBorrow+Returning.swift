@@ -52,7 +52,7 @@ extension DatabaseBorrow {
       queue.asyncAfter(deadline: .now() + .milliseconds(Store.takeOverMilliseconds)) {
         self.tryToReturn(pause: Store.takeOverMilliseconds)
       }
-    case .success(.done), .success(.differs): returned(id, engine)
+    case .success(.done), .success(.differs), .success(.gone): returned(id, engine)
     }
   }
 

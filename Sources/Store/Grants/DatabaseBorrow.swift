@@ -33,6 +33,8 @@ final class DatabaseBorrow: Sendable {
 
   struct State {
     var phase = Phase.none
+    /// What the database was called when it was asked for.
+    var name = ""
     /// Whether others want to write.
     var isRecalled = false
     var parked = ParkedWriters()
@@ -74,6 +76,9 @@ final class DatabaseBorrow: Sendable {
   }
 
   var engine: ReplicaEngine? { store.state.withLock { $0.engine } }
+
+  /// Whether the database is the one that has its name, and neither dropped nor replaced.
+  private var isCurrent: Bool { store.database(database.name) === database }
 
   // MARK: Clients
 
@@ -296,9 +301,15 @@ final class DatabaseBorrow: Sendable {
     let (phase, isWanted) = state.withLock { ($0.phase, !$0.parked.isEmpty && !$0.hasEnded) }
     switch phase {
     case .none:
-      guard isWanted, let engine, !engine.holdsBack(database.name) else { return retry(isWanted) }
-      borrowing.ask(for: self) { id in
-        state.withLock { if $0.phase == .none { $0.phase = .asked(id) } }
+      guard isCurrent else { return dismissParked() }
+      let name = database.name
+      guard isWanted, let engine, !engine.holdsBack(name) else { return retry(isWanted) }
+      borrowing.ask(for: self, name) { id in
+        state.withLock { state in
+          guard state.phase == .none else { return }
+          state.phase = .asked(id)
+          state.name = name
+        }
       }
     case .behind(let id, let last):
       if hasApplied(last) { enter(id) }
@@ -327,11 +338,16 @@ final class DatabaseBorrow: Sendable {
 
   private func enter(_ id: GrantID) {
     guard let engine, !state.withLock({ $0.hasEnded }) else { return }
+    var isMeant = false
     try? engine.applier(database.name).alone {
+      // Meanwhile what it was given may have come to be another database.
+      isMeant = isCurrent && database.name == state.withLock { $0.name }
+      guard isMeant else { return }
       database.reading.withLock { _ in database.releaseDaemonLocks() }
       database.forwarding.withLock { $0 = ForwardedLog(borrow: self, id: id) }
       database.isBorrowed.store(true, ordering: .releasing)
     }
+    guard isMeant else { return giveBackUnused(id) }
     let isHeld = state.withLock { state in
       guard case .behind(id, _) = state.phase else { return false }
       state.phase = .held(id)

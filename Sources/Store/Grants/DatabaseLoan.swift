@@ -42,17 +42,24 @@ final class DatabaseLoan: Sendable {
     /// Whether it is being taken over: nobody of this node begins to write at this moment.
     var isTaking = false
     var hasEnded = false
+    /// Whether it has ended since the database is gone or is called otherwise, and not the node's time as primary.
+    var isRetired = false
   }
 
   let store: Store
   let database: Database
+  /// What the database was called when it was asked for.
+  let name: String
   let queue = DispatchQueue(label: "halite.loan", qos: .userInitiated)
   let state = Mutex(State())
   let applying = Mutex<DatabaseApplier?>(nil)
 
-  init(_ database: Database, in store: Store) {
+  /// - Parameter former: loans that have been retired: nothing is done before what they have under way is over.
+  init(_ database: Database, named name: String, in store: Store, after former: [DatabaseLoan]) {
     self.database = database
+    self.name = name
     self.store = store
+    for loan in former { queue.async { loan.queue.sync {} } }
   }
 
   var log: Log { store.log }
@@ -71,7 +78,13 @@ final class DatabaseLoan: Sendable {
   // MARK: Inputs
 
   func ask(_ lender: Lender, _ id: GrantID) {
-    queue.async { self.perform { $0.ask(.replica(lender, id)) } }
+    queue.async {
+      let directives = self.state.withLock { state in
+        state.hasEnded ? nil : state.grants.ask(.replica(lender, id))
+      }
+      guard let directives else { return lender.answer(.ended(id, reason: Self.isOver)) }
+      self.perform(directives)
+    }
   }
 
   func gaveBack(_ lender: Lender, _ id: GrantID) {
@@ -111,11 +124,11 @@ final class DatabaseLoan: Sendable {
 
   /// Keeps a client that wants to write waiting until it is its turn.
   func want(_ answer: @escaping ParkedWriters.Answer) {
-    enum Next { case go, refuse, wait(UInt64) }
+    enum Next { case go, refuse, readmit, wait(UInt64) }
     let published = database.published
     let isPinned = database.isPinned
     let next = state.withLock { state -> Next in
-      if state.hasEnded { return .refuse }
+      if state.hasEnded { return state.isRetired ? .readmit : .refuse }
       // Not before the daemon has let go of what has just come back.
       if state.grants.holder == .own, !state.isTaking,
         !database.isLent.load(ordering: .acquiring), state.parked.claim() || isPinned
@@ -136,6 +149,7 @@ final class DatabaseLoan: Sendable {
     case .refuse:
       answer(Store.walRefusal)
       queue.async { self.perform { $0.ask(.own) } }
+    case .readmit: readmit(answer)
     case .wait(let ticket): wait(ticket)
     }
   }
@@ -157,6 +171,10 @@ final class DatabaseLoan: Sendable {
   /// Nobody of this node wants to write any more.
   private func withdraw() {
     perform { grants in grants.holder == .own ? [] : grants.gaveBack(.own) }
+  }
+
+  func readmit(_ answer: @escaping ParkedWriters.Answer) {
+    store.paused.wait { self.store.readmit(answer, to: self.database, orElse: Store.walRefusal) }
   }
 
   private func keepWritersOut() {
@@ -246,25 +264,28 @@ final class DatabaseLoan: Sendable {
 
   private func tryToLend(pause: Int) {
     guard isBeingRecalled else { return state.withLock { $0.isTaking = false } }
+    guard isOfDatabase else { return retire() }
     // A hand-over that was given up has let them in again.
     keepWritersOut()
     log.settleCommits()
     switch Result(catching: { () throws(StoreError) in try database.takeOver() }) {
     case .success(.done):
-      // Not where this node has ceased to be the primary meanwhile.
-      let isLent = state.withLock { state in
-        state.isTaking = false
-        if !state.hasEnded { database.isLent.store(true, ordering: .releasing) }
-        return !state.hasEnded
+      switch noteLent() {
+      case true?: perform { $0.gaveBack(.own) }
+      case false?: tryToLendLater(pause)
+      case nil: break
       }
-      if isLent { perform { $0.gaveBack(.own) } }
-    case .success(.later):
-      let next = min(2 * pause, Store.takeOverMilliseconds)
-      queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToLend(pause: next) }
+    case .success(.later): tryToLendLater(pause)
+    case .success(.gone): retire()
     case .success(.differs):
       refuse("the primary's own files of it are not as they were committed")
     case .failure(let error): refuse(error.message)
     }
+  }
+
+  private func tryToLendLater(_ pause: Int) {
+    let next = min(2 * pause, Store.takeOverMilliseconds)
+    queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToLend(pause: next) }
   }
 
   /// Lends the database to nobody.
@@ -307,11 +328,7 @@ final class DatabaseLoan: Sendable {
   /// It is the turn of this node's clients.
   private func admitParked() {
     let position = database.published.position
-    for answer in state.withLock({ $0.parked.admit(at: position) }) {
-      store.paused.wait {
-        self.store.readmit(answer, to: self.database, orElse: Store.walRefusal)
-      }
-    }
+    for answer in state.withLock({ $0.parked.admit(at: position) }) { readmit(answer) }
   }
 
   // MARK: End

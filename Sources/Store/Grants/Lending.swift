@@ -30,11 +30,22 @@ package final class Lending: Sendable {
     return state.withLock { state in
       guard !state.hasEnded else { return nil }
       if let known = state.loans[name], known.database === database { return known }
-      let loan = DatabaseLoan(database, in: store)
+      // Of a database that is gone, or of this one while it was called otherwise.
+      let former = state.loans.filter { $0.key == name || $0.value.database === database }
+      for (name, loan) in former {
+        loan.retire()
+        state.loans[name] = nil
+      }
+      let loan = DatabaseLoan(database, named: name, in: store, after: Array(former.values))
       if state.isPaused { loan.pause() }
       state.loans[name] = loan
       return loan
     }
+  }
+
+  /// A loan is over whose database is gone, or is called otherwise.
+  func forget(_ loan: DatabaseLoan) {
+    state.withLock { if $0.loans[loan.name] === loan { $0.loans[loan.name] = nil } }
   }
 
   /// The same where a replica has asked for it.

@@ -25,7 +25,8 @@ extension Database {
       return
     }
     isDone = try state.withLock { state throws(StoreError) in
-      guard state.isRefused, let end = state.beforeLast, let header = state.wal.header,
+      guard state.isRefused, !state.dropped, let end = state.beforeLast,
+        let header = state.wal.header,
         let file = state.walFile
       else { return false }
       return try rebuild(index, header, file, through: end)
@@ -42,6 +43,7 @@ extension Database {
     }
     defer { unlockExclusive() }
     try state.withLock { state throws(StoreError) in
+      guard !state.dropped else { return }
       state.isRefused = true
       try playBackJournal(in: &state)
     }

@@ -13,21 +13,35 @@ enum TakeOver {
   case later
   /// The files are not what the log says.
   case differs
+  /// It was dropped or replaced: what has its name is another database's.
+  case gone
+}
+
+extension DatabaseState {
+  /// Why the files that have the database's name are not to be touched; nil where they are its own.
+  fileprivate var absence: TakeOver? {
+    if dropped { return .gone }
+    return moves > 0 ? .later : nil
+  }
 }
 
 extension Database {
   /// Makes the daemon the one writer of a database that clients may have open.
   func takeOver() throws(StoreError) -> TakeOver {
     // Whether the last transaction counts is not known yet, and nobody is to see it before.
-    let last = state.withLock { $0.entry }
+    let (last, absence) = state.withLock { ($0.entry, $0.absence) }
+    if let absence { return absence }
     if last > context.log.committed, last <= context.log.last.index {
       try serveUndecided()
       return .later
     }
     let outcome = try takeOverDecided()
-    if case .later = outcome { return outcome }
-    state.withLock { $0.isRefused = false }
-    return outcome
+    return state.withLock { state in
+      if let absence = state.absence { return absence }
+      if case .later = outcome { return outcome }
+      state.isRefused = false
+      return outcome
+    }
   }
 
   func playBackJournal(in state: inout DatabaseState) throws(StoreError) {
@@ -85,6 +99,7 @@ extension Database {
   private func takeOverAlone() throws(StoreError) -> TakeOver {
     try context.log.syncAndWait(through: context.log.last.index)
     return try state.withLock { state throws(StoreError) in
+      if let absence = state.absence { return absence }
       guard state.failed == nil else { return .differs }
       try playBackJournal(in: &state)
       try checkpointAlone(in: &state)
@@ -109,6 +124,7 @@ extension Database {
     let seen = try context.disk.open(sharedMemoryPath, [.write])
     let index = WALIndex(memory: try SharedMemory(seen))
     let result = try state.withLock { state throws(StoreError) -> TakeOver in
+      if let absence = state.absence { return absence }
       guard state.failed == nil, let size = state.pageSize else { return .differs }
       state.index = index
       let file = try context.disk.open(path("-wal"), [.write, .create])

@@ -71,6 +71,8 @@ extension Store {
       database.mainLocks.releaseAll(owner: .daemon)
     }
     try database.state.withLock { state throws(StoreError) in
+      // It may have been lent meanwhile.
+      guard isWriter(of: database) else { throw lentAway(name) }
       try database.checkpointAlone(in: &state)
       let main = try database.mainFile(&state)
       let old = try DatabaseHeader.read(main)?.changeCounter ?? 0

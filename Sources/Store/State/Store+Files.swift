@@ -143,7 +143,12 @@ extension Store {
   func drop(_ name: String) throws(StoreError) {
     guard let database = database(name) else { return }
     let entry = try database.state.withLock { state throws(StoreError) -> LogIndex? in
-      guard state.position.txid > .zero else { return nil }
+      // From here on it is not lent any more (`DatabaseLoan`).
+      guard !database.isLent.load(ordering: .acquiring) else { throw lentAway(name) }
+      guard state.position.txid > .zero else {
+        state.dropped = true
+        return nil
+      }
       let entry = try log.append(.drop, database: name, bytes: [])
       // Whoever is about to record something of it comes too late: behind the drop, a transaction
       // would be one of the next database of that name.
@@ -204,6 +209,8 @@ extension Store {
       throw StoreError(.exists, "\(target) exists")
     }
     if source == target { return }
+    let held = try holdForMove(source, target)
+    defer { for database in held { database.state.withLock { $0.moves -= 1 } } }
     for database in moved { try database.gather() }
     if replaced != nil, moved.isEmpty,
       database(source) == nil || database(source)?.published.position.txid == .zero
@@ -236,6 +243,31 @@ extension Store {
     if moved.isEmpty, FileName(target).role == .main { try adoptIfDatabase(target) }
   }
 
+  /// Keeps databases from being lent while names change hands.
+  ///
+  /// - Throws: where a replica has one of them.
+  private func holdForMove(
+    _ source: String,
+    _ target: String
+  ) throws(StoreError) -> [Database] {
+    var held: [Database] = []
+    for database in allDatabases {
+      let name = database.name
+      guard name == source || name == target || name.hasPrefix(source + "/") else { continue }
+      let isHeld = database.state.withLock { state in
+        guard !database.isLent.load(ordering: .acquiring) else { return false }
+        state.moves += 1
+        return true
+      }
+      guard isHeld else {
+        for database in held { database.state.withLock { $0.moves -= 1 } }
+        throw lentAway(name)
+      }
+      held.append(database)
+    }
+    return held
+  }
+
   /// The file could not be renamed: the log says so, too.
   private func takeBack(_ database: Database, _ name: String) {
     do throws(StoreError) {
@@ -252,10 +284,12 @@ extension Store {
   /// Gives a database its new name everywhere but in the tree and in its record.
   func finishRename(_ database: Database, to name: String) {
     let old = database.name
-    state.withLock { state in
+    let replaced = state.withLock { state in
       state.databases[old] = nil
-      state.databases[name] = database
+      return state.databases.updateValue(database, forKey: name)
     }
+    // One without a transaction, of which the log says nothing.
+    if let replaced, replaced !== database { replaced.state.withLock { $0.dropped = true } }
     database.rename(to: name)
     database.state.withLock { $0.isNamed = false }
     context.locks.move(old, to: name)

@@ -199,8 +199,10 @@ extension Store {
     context.locks.move(source, to: name)
     var inherited = old.state.withLock { state -> DatabaseState in
       defer {
+        let moves = state.moves
         state = DatabaseState()
         state.dropped = true
+        state.moves = moves
       }
       return state
     }
@@ -210,6 +212,7 @@ extension Store {
     inherited.walFile = nil
     inherited.walPages.removeAll()
     inherited.index = nil
+    inherited.moves = 0
     inherited.damaged = [:]
     let database = Database(
       key: old.key,

@@ -1,0 +1,57 @@
+import Dispatch
+import Synchronization
+
+// Until it is lent, clients of the primary may remove the database, give it another name, or put another file in its place. What has
+// the name then is none of the loan's business: its locks are in other tables, and its journal is somebody's only way back.
+
+extension DatabaseLoan {
+  static let isOver =
+    "the database was removed or renamed, or this node is not the primary any more"
+
+  /// Whether the database still is the one that has the name it was asked for by.
+  var isOfDatabase: Bool {
+    database.state.withLock { !$0.dropped } && database.name == name
+  }
+
+  /// From now on it is lent, and neither dropped nor renamed (`Store.drop`, `Store.renameNow`).
+  ///
+  /// - Returns: false where a rename is under way or has come first; nil where the loan has ended meanwhile.
+  func noteLent() -> Bool? {
+    database.state.withLock { held in
+      let isThere = !held.dropped && held.moves == 0 && database.name == name
+      return state.withLock { state -> Bool? in
+        guard !state.hasEnded else {
+          state.isTaking = false
+          return nil
+        }
+        guard isThere else { return false }
+        state.isTaking = false
+        database.isLent.store(true, ordering: .releasing)
+        return true
+      }
+    }
+  }
+
+  /// The database is gone, or is called otherwise. It is not lent at this moment.
+  func retire() {
+    let ended = state.withLock { state -> ([ParkedWriters.Answer], [Party], Bool)? in
+      guard !state.hasEnded else { return nil }
+      state.hasEnded = true
+      state.isRetired = true
+      defer { state.isTaking = false }
+      return (state.parked.take(), state.grants.waiting, state.isTaking)
+    }
+    guard let (parked, waiting, wasTaking) = ended else { return }
+    queue.async { [self] in
+      // Of an attempt that came to its end while the database got its name.
+      if wasTaking, store.role == .primary {
+        database.reading.withLock { _ in database.releaseDaemonLocks() }
+      }
+      for case .replica(let lender, let id) in waiting {
+        lender.answer(.ended(id, reason: Self.isOver))
+      }
+      for answer in parked { readmit(answer) }
+      store.state.withLock { $0.lending }?.forget(self)
+    }
+  }
+}
