@@ -82,6 +82,13 @@ package final class Borrowing: Sendable {
     state.withLock { $0.borrows[database.name] }?.unpinned()
   }
 
+  /// Nothing more is written under the grant of a database, if this node has it.
+  func abandon(_ database: Database) {
+    let borrow = state.withLock { $0.borrows[database.name] }
+    guard let borrow, let id = borrow.state.withLock({ $0.phase.id }) else { return }
+    borrow.abandon(id)
+  }
+
   func dismissWriters(of name: String) {
     guard let borrow = state.withLock({ $0.borrows[name] }) else { return }
     if !borrow.database.published.isWAL { borrow.dismissParked() }

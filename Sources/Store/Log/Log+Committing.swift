@@ -1,3 +1,5 @@
+import Dispatch
+import Glibc
 import LTX
 import Synchronization
 
@@ -71,7 +73,11 @@ extension Log {
   /// voters, or else on stable storage here.
   package func confirm(through index: LogIndex, done: @escaping MountCompletion) {
     guard needsMajority else { return sync(through: index, done: done) }
-    let isForwarded = state.withLock { $0.forwarded.contains(index) }
+    let (isForwarded, seconds) = state.withLock { state in
+      (state.forwarded.contains(index), state.outcomeSeconds)
+    }
+    // The primary may be out of reach for as long as it likes.
+    let done = isForwarded ? FirstAnswer.within(seconds, done) : done
     commits.wait(for: index, isForwarded: isForwarded, orElse: outOfOffice(), done: done)
     sync(through: index) { [self] error in
       // What this node's disk refuses a majority without it may have.
@@ -82,5 +88,32 @@ extension Log {
   /// Blocks until `confirm` answers. Never on a thread that must not wait.
   func confirmAndWait(through index: LogIndex) throws(StoreError) {
     try waiting { confirm(through: index, done: $0) }
+  }
+}
+
+/// Of several answers to whoever waits for a commit the first counts.
+private final class FirstAnswer: Sendable {
+  private let isGiven = Atomic(false)
+  private let done: MountCompletion
+
+  private init(_ done: @escaping MountCompletion) { self.done = done }
+
+  private func give(_ error: StoreError?) {
+    if !isGiven.exchange(true, ordering: .relaxed) { done(error) }
+  }
+
+  /// Says that nobody can tell where there is no other answer in time.
+  static func within(_ seconds: Double, _ done: @escaping MountCompletion) -> MountCompletion {
+    let first = FirstAnswer(done)
+    DispatchQueue.global(qos: .userInitiated).asyncAfter(deadline: .now() + seconds) {
+      first.give(
+        StoreError(
+          .system(EIO),
+          "nobody has told in time whether a transaction is committed; look whether it is there before "
+            + "it is made again"
+        )
+      )
+    }
+    return { first.give($0) }
   }
 }

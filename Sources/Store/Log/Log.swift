@@ -19,6 +19,8 @@ package final class Log: Sendable {
     var isWriter = true
     /// Entries that another node, the primary, appended for this one, and that may still be asked for.
     var forwarded: Set<LogIndex> = []
+    /// How long whoever asks for one of those waits, in seconds.
+    var outcomeSeconds = 30.0
     /// Whether the lease that this node writes under still holds; asked for each entry of its own.
     var mayWrite: @Sendable () -> Bool = { true }
     /// Set after a write that may have left part of an entry behind; nothing more is appended.

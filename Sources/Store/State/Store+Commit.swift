@@ -77,8 +77,8 @@ extension Store {
           tellCommitted(database)
           return done(nil)
         }
-        workers.async {
-          database.state.withLock { $0.isRefused = true }
+        workers.async { [self] in
+          noteRefused(database)
           done(error)
         }
       }
@@ -185,16 +185,19 @@ extension Store {
       case .over(let result): finish(database, result, done: done)
       case .afterMainSync(let entry):
         workers.async { [self] in
-          let failure = StoreError.catching { () throws(StoreError) in
-            try database.payMainSync()
-            if let entry { try log.confirmAndWait(through: entry) }
+          var failure = StoreError.catching { () throws(StoreError) in try database.payMainSync() }
+          if failure == nil, let entry {
+            failure = StoreError.catching { () throws(StoreError) in
+              try log.confirmAndWait(through: entry)
+            }
+            if failure != nil { noteRefused(database) }
           }
           conclude(entry, failure)
         }
       case .afterSync(let entry):
         log.confirm(through: entry) { [self] error in
-          workers.async {
-            if error != nil { database.state.withLock { $0.isRefused = true } }
+          workers.async { [self] in
+            if error != nil { noteRefused(database) }
             conclude(entry, error)
           }
         }
@@ -210,6 +213,13 @@ extension Store {
       }
     if let inline = inline ?? nil { return go(on: inline) }
     workers.async { go(on: database.state.withLock { end(&$0) }) }
+  }
+
+  /// The writer of the last transaction is told that it failed; the log decides. What it does to undo it is no
+  /// transaction, also where another node is the primary.
+  private func noteRefused(_ database: Database) {
+    state.withLock { $0.engine }?.borrowing.abandon(database)
+    database.state.withLock { $0.isRefused = true }
   }
 
   private func openJournal(

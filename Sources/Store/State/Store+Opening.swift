@@ -35,6 +35,7 @@ extension Store {
       clock: clock,
       segmentBytes: configuration.segmentBytes
     )
+    log.state.withLock { $0.outcomeSeconds = configuration.outcomeSeconds }
     let context = StoreContext(
       configuration: configuration,
       disk: disk,

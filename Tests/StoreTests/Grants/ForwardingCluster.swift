@@ -19,6 +19,8 @@ final class ForwardingCluster {
     private let tokens = Mutex<[SubscriptionToken]>([])
     /// Answers that are lost with the connection.
     let losesAnswers = Mutex(false)
+    /// Whether the primary hears what the replica has.
+    let acknowledges = Mutex(true)
     let requests = Mutex<[GrantRequest]>([])
 
     init(_ engine: ReplicaEngine, to primary: Store, as voter: String) {
@@ -72,9 +74,9 @@ final class ForwardingCluster {
       }
     }
 
-    private func acknowledge() {
+    func acknowledge() {
       up.async { [weak self] in
-        guard let self, isOpen.withLock({ $0 }) else { return }
+        guard let self, isOpen.withLock({ $0 }), acknowledges.withLock({ $0 }) else { return }
         primary.acknowledged(by: voter, through: engine.progress().durable)
       }
     }
