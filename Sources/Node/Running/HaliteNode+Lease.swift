@@ -55,19 +55,21 @@ extension HaliteNode {
       guard await lendLog(term, engine) else { return }
     }
     guard await open(term, engine) else { return }
-    let deadline = ContinuousClock.now + Self.patience
+    var deadline = ContinuousClock.now + Self.patience
     while !engine.isCurrent {
       guard holds(term), (try? await Task.sleep(for: Self.settling)) != nil else { return }
-      guard ContinuousClock.now < deadline else {
-        return await giveAway(
-          term,
-          "this node cannot be the primary, since it waits for databases",
-          [
-            "waiting": "\(waiting().joined(separator: "; "))",
-            "to repair": "\(engine.databasesToRepair().joined(separator: ", "))",
-          ]
-        )
-      }
+      guard ContinuousClock.now >= deadline else { continue }
+      let isGiven = await tryToGiveAway(
+        term,
+        "this node cannot be the primary, since it waits for databases",
+        [
+          "waiting": "\(waiting().joined(separator: "; "))",
+          "to repair": "\(engine.databasesToRepair().joined(separator: ", "))",
+        ]
+      )
+      if isGiven { return }
+      // Nobody is there to take it: the client that is in the way may be gone first.
+      deadline = ContinuousClock.now + Self.patience
     }
     guard holds(term) else { return }
     do {
@@ -88,8 +90,27 @@ extension HaliteNode {
 
   /// Says why this node does not use its lease, and gives it up for another one.
   func giveAway(_ term: LeaseTerm, _ reason: Logger.Message, _ details: Logger.Metadata) async {
-    logger.error(reason, metadata: details.merging(["term": "\(term)"]) { old, _ in old })
-    try? await lease.demote(to: nil)
+    while await !tryToGiveAway(term, reason, details), holds(term) {
+      guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
+    }
+  }
+
+  /// - Returns: false where there is nobody to take it, for now.
+  private func tryToGiveAway(
+    _ term: LeaseTerm,
+    _ reason: Logger.Message,
+    _ details: Logger.Metadata
+  ) async -> Bool {
+    var details = details.merging(["term": "\(term)"]) { old, _ in old }
+    do {
+      try await lease.demote(to: nil)
+      logger.error(reason, metadata: details)
+      return true
+    } catch {
+      details["still here"] = "\(error)"
+      logger.error(reason, metadata: details)
+      return false
+    }
   }
 
   /// Begins a term: the others can follow this node, whose clients cannot write yet. With entries of its own term
