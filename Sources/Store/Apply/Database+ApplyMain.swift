@@ -20,9 +20,13 @@ extension Database {
       if try main.information().size != size { try main.truncate(to: size) }
     } catch {
       tear(plan.changes.map(\.page), pageSize, error, in: &state)
+      state.torn = plan.entry.id.index
       throw error
     }
     plan.finish(&state)
+    // All that may have been half written is written now.
+    if state.torn == plan.entry.id.index { state.failed = nil }
+    state.torn = nil
     state.backfilled = state.entry
     state.known = try main.known()
     let header = try DatabaseHeader.read(main)

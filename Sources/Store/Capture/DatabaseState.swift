@@ -50,6 +50,8 @@ struct DatabaseState: Sendable {
   var endedJournal = false
   /// Why nobody may look at the database.
   var failed: StoreError?
+  /// The entry whose pages could not be written to the end, which is why it failed.
+  var torn: LogIndex?
   /// Why it takes no transactions for now, although it can be read: the wal-index could not be brought to
   /// the log.
   var stalled: StoreError?
