@@ -108,7 +108,7 @@ final class DatabaseBorrow: Sendable {
 
   /// A client is about to begin a transaction.
   func want(_ answer: @escaping ParkedWriters.Answer) {
-    enum Next { case go, refuse, wait(UInt64) }
+    enum Next { case go, refuse, ask, wait(UInt64) }
     let published = database.published
     let isBehind = !published.isWAL && engine?.isBehind(published.name) ?? false
     let isPinned = database.isPinned
@@ -120,11 +120,17 @@ final class DatabaseBorrow: Sendable {
         return .go
       }
       // It keeps the node from applying what is missing.
-      if case .behind = state.phase, isBehind {
-        state.parked.owe()
+      if isBehind {
+        switch state.phase {
+        // While another node writes steadily this one would never catch up by itself.
+        case .none:
+          state.parked.owe()
+          return .ask
+        case .asked, .behind: state.parked.owe()
+        case .held, .returning: break
+        }
         return .refuse
       }
-      if isBehind { return .refuse }
       return .wait(state.parked.park(answer, at: published.position))
     }
     switch next {
@@ -136,6 +142,9 @@ final class DatabaseBorrow: Sendable {
       }
       if isRecalled { queue.async { self.giveBackIfWanted() } }
     case .refuse: answer(Store.walRefusal)
+    case .ask:
+      answer(Store.walRefusal)
+      queue.async { self.advance(isOwed: true) }
     case .wait(let ticket):
       queue.async { self.advance() }
       queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.patience)) {
@@ -297,8 +306,12 @@ final class DatabaseBorrow: Sendable {
   // MARK: On the queue
 
   /// Asks for the grant, or takes it up, where somebody waits.
-  func advance() {
-    let (phase, isWanted) = state.withLock { ($0.phase, !$0.parked.isEmpty && !$0.hasEnded) }
+  ///
+  /// - Parameter isOwed: whether somebody who does not wait is to try again.
+  func advance(isOwed: Bool = false) {
+    let (phase, isWanted) = state.withLock { state in
+      (state.phase, (isOwed || !state.parked.isEmpty) && !state.hasEnded)
+    }
     switch phase {
     case .none:
       guard isCurrent else { return dismissParked() }

@@ -32,4 +32,32 @@ struct LoanFaultTests {
       #expect(try connection.value("PRAGMA integrity_check") == "ok")
     }
   }
+
+  /// A client of the replica reads, which keeps its node from applying what others write.
+  @Test func whoIsBehindAsksAllTheSame() throws {
+    let cluster = try ForwardingCluster()
+    let here = try cluster.connect("a.db", on: 0)
+    try here.run("CREATE TABLE t(a)")
+    #expect(cluster.settle())
+    let reader = try cluster.connect("a.db", on: 1)
+    try reader.run("BEGIN; SELECT * FROM t")
+    try here.run("INSERT INTO t VALUES (1)")
+    let engine = cluster.engines[0]
+    #expect(eventually { engine.isBehind("a.db") })
+    let database = try #require(cluster.nodes[1].store.database("a.db"))
+    let refused = Mutex(false)
+    #expect(engine.borrowing.want(database) { error in refused.withLock { $0 = error != nil } })
+    #expect(refused.withLock { $0 })
+    let link = cluster.links[0]
+    #expect(
+      eventually(5) {
+        link.requests.withLock { requests in
+          requests.contains { if case .ask = $0 { true } else { false } }
+        }
+      }
+    )
+    try reader.run("COMMIT")
+    try reader.run("INSERT INTO t VALUES (2)")
+    #expect(cluster.settle())
+  }
 }
