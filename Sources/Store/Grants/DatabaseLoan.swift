@@ -211,9 +211,10 @@ final class DatabaseLoan: Sendable {
           beginLending()
         }
       case .recall(.replica(let lender, let id)):
+        let recall = state.withLock { $0.grants.recalls }
         lender.answer(.recalled(id))
         queue.asyncAfter(deadline: .now() + .milliseconds(Self.recallLimit)) {
-          self.revoke(lender, id)
+          self.revoke(lender, id, recall)
         }
       case .give(.own): endLending()
       case .give(.replica(let lender, let id)):
@@ -222,9 +223,11 @@ final class DatabaseLoan: Sendable {
     }
   }
 
-  private func revoke(_ lender: Lender, _ id: GrantID) {
-    let isHeld = state.withLock { $0.grants.holder == .replica(lender, id) && !$0.hasEnded }
-    guard isHeld else { return }
+  private func revoke(_ lender: Lender, _ id: GrantID, _ recall: Int) {
+    let isDue = state.withLock { state in
+      !state.hasEnded && state.grants.isDue(.replica(lender, id), recall: recall)
+    }
+    guard isDue else { return }
     store.context.logger.warning(
       "a replica did not give a database back in time, and can commit nothing to it any more",
       metadata: ["database": "\(database.name)", "replica": "\(lender.node)"]

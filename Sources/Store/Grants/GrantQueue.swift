@@ -19,6 +19,8 @@ struct GrantQueue<Party: Hashable & Sendable>: Sendable {
   let owner: Party
   /// Whether the holder has been asked.
   private(set) var isRecalled = false
+  /// How often a holder has been asked.
+  private(set) var recalls = 0
   /// Whether nobody but the owner is given anything.
   private var isPaused = false
 
@@ -41,6 +43,7 @@ struct GrantQueue<Party: Hashable & Sendable>: Sendable {
   mutating func gaveBack(_ party: Party) -> [Directive] {
     guard party == holder else {
       drop(party)
+      withdraw()
       return []
     }
     isRecalled = false
@@ -57,13 +60,24 @@ struct GrantQueue<Party: Hashable & Sendable>: Sendable {
   mutating func pause() -> [Directive] {
     isPaused = true
     guard holder != owner, !isRecalled else { return [] }
-    isRecalled = true
-    return [.recall(holder)]
+    return recall()
   }
 
   mutating func resume() -> [Directive] {
     isPaused = false
+    withdraw()
     return recallIfWanted()
+  }
+
+  /// Whether a holder that was asked for the n-th time is still to give the grant back.
+  func isDue(_ party: Party, recall: Int) -> Bool {
+    party == holder && isRecalled && recall == recalls
+  }
+
+  /// Nobody else wants it any more: a holder that is about to give it back may take its time. What the owner has
+  /// begun for that comes to its end.
+  private mutating func withdraw() {
+    if waiting.isEmpty, !isPaused, holder != owner { isRecalled = false }
   }
 
   private mutating func drop(_ party: Party) {
@@ -72,7 +86,12 @@ struct GrantQueue<Party: Hashable & Sendable>: Sendable {
 
   private mutating func recallIfWanted() -> [Directive] {
     guard !waiting.isEmpty, !isRecalled, !isPaused else { return [] }
+    return recall()
+  }
+
+  private mutating func recall() -> [Directive] {
     isRecalled = true
+    recalls += 1
     return [.recall(holder)]
   }
 }

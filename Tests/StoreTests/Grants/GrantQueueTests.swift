@@ -32,6 +32,26 @@ struct GrantQueueTests {
     #expect(queue.gaveBack("c") == [.give("a")])
   }
 
+  @Test func whatNobodyWantsAnyMoreIsNotDue() {
+    var queue = Queue(owner: "own")
+    _ = queue.ask("a")
+    #expect(queue.gaveBack("own") == [.give("a")])
+    #expect(queue.pause() == [.recall("a")])
+    let first = queue.recalls
+    #expect(queue.isDue("a", recall: first))
+    #expect(queue.resume().isEmpty)
+    #expect(!queue.isDue("a", recall: first))
+    #expect(queue.ask("own") == [.recall("a")])
+    #expect(!queue.isDue("a", recall: first), "it has its time again")
+    #expect(queue.isDue("a", recall: queue.recalls))
+    #expect(queue.gaveBack("own").isEmpty)
+    #expect(!queue.isDue("a", recall: queue.recalls))
+    #expect(queue.pause() == [.recall("a")])
+    #expect(queue.ask("b").isEmpty)
+    #expect(queue.resume().isEmpty)
+    #expect(queue.isDue("a", recall: queue.recalls))
+  }
+
   @Test func whoDoesNotWaitAnyLongerIsForgotten() {
     var queue = Queue(owner: "own")
     _ = queue.ask("a")
