@@ -49,6 +49,30 @@ extension DatabaseLoan {
     }
   }
 
+  /// Appends once all before it has been applied, or else never: the replica is told so before it takes the outcome
+  /// for unknown.
+  func appendInTime(
+    _ lender: Lender,
+    _ id: GrantID,
+    _ kind: LogEntryKind,
+    _ payload: [UInt8]
+  ) {
+    let isDecided = Mutex(false)
+    let decide: @Sendable () -> Bool = {
+      !isDecided.withLock { decided in
+        defer { decided = true }
+        return decided
+      }
+    }
+    whenApplied { if decide() { self.appendNow(lender, id, kind, payload) } }
+    guard !isDecided.withLock({ $0 }) else { return }
+    queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.patience)) {
+      guard decide() else { return }
+      let reason = "the one before it cannot be applied on the primary yet; try again"
+      lender.answer(.refused(id, reason: reason))
+    }
+  }
+
   /// Whether the transaction follows from what is here and is whole.
   private func check(_ kind: LogEntryKind, _ payload: [UInt8]) throws(StoreError) {
     let last = log.last

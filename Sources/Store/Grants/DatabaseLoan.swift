@@ -111,7 +111,7 @@ final class DatabaseLoan: Sendable {
   func append(_ lender: Lender, _ id: GrantID, _ kind: LogEntryKind, _ payload: [UInt8]) {
     queue.async {
       guard kind != .stage else { return self.appendNow(lender, id, kind, payload) }
-      self.whenApplied { self.appendNow(lender, id, kind, payload) }
+      self.appendInTime(lender, id, kind, payload)
     }
   }
 
