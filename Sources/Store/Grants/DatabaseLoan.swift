@@ -218,6 +218,11 @@ final class DatabaseLoan: Sendable {
         }
       case .give(.own): endLending()
       case .give(.replica(let lender, let id)):
+        // Its connection may have ended before it had asked.
+        guard lender.isGranted(id) else {
+          gaveBack(lender, id)
+          continue
+        }
         lender.answer(.given(id, through: database.state.withLock { $0.entry }))
       }
     }

@@ -33,6 +33,22 @@ struct LoanFaultTests {
     }
   }
 
+  /// Its connection ended while it asked, which was noted first.
+  @Test func nothingIsGivenToWhoIsGone() throws {
+    let cluster = try ForwardingCluster()
+    let here = try cluster.connect("a.db", on: 0)
+    try here.run("PRAGMA journal_mode=wal; CREATE TABLE t(a)")
+    let store = cluster.primary.store
+    let loan = try #require(store.state.withLock { $0.lending }?.loan("a.db"))
+    let gone = Lender(node: "n9", store: store) { _ in }
+    loan.gaveBack(gone, GrantID(1))
+    loan.ask(gone, GrantID(1))
+    let database = loan.database
+    #expect(eventually { database.lentAt.load(ordering: .acquiring) > 0 })
+    #expect(eventually(5) { loan.isOwn })
+    try here.run("INSERT INTO t VALUES (1)")
+  }
+
   /// A client of the replica reads, which keeps its node from applying what others write.
   @Test func whoIsBehindAsksAllTheSame() throws {
     let cluster = try ForwardingCluster()
