@@ -109,7 +109,14 @@ final class ReadGate: Sendable {
       }
     }
     guard !still.isEmpty else { return }
-    state.withLock { $0.behind += still }
+    let isOver = state.withLock { state in
+      if !state.hasEnded { state.behind += still }
+      return state.hasEnded
+    }
+    guard !isOver else {
+      for reader in still { reader.answer(Store.readRefusal) }
+      return
+    }
     // What was applied in between nobody else would notice.
     if still.contains(where: { reader in
       reader.index.map { hasApplied(reader.database, $0) } ?? false
