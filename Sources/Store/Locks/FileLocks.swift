@@ -77,7 +77,7 @@ package final class FileLocks: Sendable {
         isPatient: wait,
         done: done
       )
-      if let body = queue.guarding(request) { return (ticket, [.ask(body, waiter)]) }
+      if let body = queue.guarding(request) { return (ticket, queue.ask(body, about: waiter)) }
       return (ticket, queue.admit(waiter))
     }
     perform(actions)
@@ -210,8 +210,7 @@ package final class FileLocks: Sendable {
         let once = Once()
         body(waiter.request) { [self] error in
           guard once.claim() else { return }
-          if let error { return waiter.done(.failed(error.code)) }
-          perform(queue.withLock { $0.admit(waiter) })
+          perform(queue.withLock { $0.answered(waiter, error) })
         }
       }
     }

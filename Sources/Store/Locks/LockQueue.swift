@@ -36,6 +36,8 @@ struct LockQueue: Sendable {
 
   private(set) var table = LockTable()
   private var waiters: [Waiter] = []
+  /// Those of whom a guard has been asked, and has not answered.
+  private var asking: [LockTicket: Waiter] = [:]
   private var lastTicket: UInt64 = 0
   var watched: [LockRange] = []
   var observer: LockObserver?
@@ -49,6 +51,19 @@ struct LockQueue: Sendable {
       entrance.range.overlaps(request.range)
     else { return nil }
     return entrance.body
+  }
+
+  mutating func ask(_ guardian: @escaping LockGuard, about waiter: Waiter) -> [Action] {
+    asking[waiter.ticket] = waiter
+    return [.ask(guardian, waiter)]
+  }
+
+  /// A guard has answered.
+  mutating func answered(_ waiter: Waiter, _ error: StoreError?) -> [Action] {
+    // Else it was cancelled meanwhile.
+    guard asking.removeValue(forKey: waiter.ticket) != nil else { return [] }
+    if let error { return [.answer(waiter.done, .failed(error.code))] }
+    return admit(waiter)
   }
 
   mutating func makeTicket() -> LockTicket {
@@ -85,14 +100,20 @@ struct LockQueue: Sendable {
   }
 
   mutating func cancel(_ ticket: LockTicket) -> [Action] {
+    if let waiter = asking.removeValue(forKey: ticket) {
+      return [.answer(waiter.done, .interrupted)]
+    }
     guard let index = waiters.firstIndex(where: { $0.ticket == ticket }) else { return [] }
     let waiter = waiters.remove(at: index)
     return [.answer(waiter.done, .interrupted)] + wake()
   }
 
   mutating func cancelAll() -> [Action] {
-    defer { waiters = [] }
-    return waiters.map { .answer($0.done, .interrupted) }
+    defer {
+      waiters = []
+      asking = [:]
+    }
+    return (waiters + asking.values).map { .answer($0.done, .interrupted) }
   }
 
   mutating func remove(_ selection: Selection) -> [Action] {

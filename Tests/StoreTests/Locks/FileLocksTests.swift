@@ -257,6 +257,24 @@ struct FileLocksTests {
 
 @Suite(.timeLimit(.minutes(1)))
 struct GuardedLocksTests {
+  /// Nobody gets a lock any more who was interrupted while the guard made up its mind.
+  @Test func whoIsWithTheGuardCanBeInterrupted() throws {
+    let locks = FileLocks()
+    let range = LockRange(5, 5)
+    let pending = Mutex<(@Sendable (StoreError?) -> Void)?>(nil)
+    locks.setGuard(range: range) { _, answer in pending.withLock { $0 = answer } }
+    let outcomes = Mutex<[LockOutcome]>([])
+    let request = LockRequest(owner: .kernel(1), kind: .write, range: range)
+    let ticket = locks.set(request, wait: true) { outcome in
+      outcomes.withLock { $0.append(outcome) }
+    }
+    locks.cancel(try #require(ticket))
+    #expect(outcomes.withLock { $0 } == [.interrupted])
+    pending.withLock { $0 }?(nil)
+    #expect(outcomes.withLock { $0 } == [.interrupted])
+    #expect(!locks.isLocked(range))
+  }
+
   @Test func exclusiveLocksWaitForTheirGuard() {
     let locks = FileLocks()
     let asked = Mutex(0)
