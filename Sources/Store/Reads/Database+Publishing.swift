@@ -16,7 +16,8 @@ extension Database {
     // What the daemon itself writes it shows before it says that it is applied.
     guard sharedMemoryLocks.hasOther(than: .daemon, in: WALLock.write) else { return true }
     return state.withLockIfAvailable { state in
-      state.wal.header == nil || agreesWithIndex(state)
+      // Nothing of this log is committed: what was before is in the main file.
+      state.wal.header == nil || state.wal.frames == 0 || agreesWithIndex(state)
     } ?? false
   }
 }
