@@ -18,14 +18,6 @@ extension Database {
     guard let size = state.pageSize, state.pages > 0,
       let header = try DatabaseHeader.read(try mainFile(&state)), header.readVersion == 2
     else { return }
-    let disk = context.disk
-    let file = try disk.open(path("-wal"), [.write, .create, .truncate])
-    let memory = try disk.open(path("-shm"), [.write, .create, .truncate])
-    for suffix in ["-wal", "-shm"] { try disk.share(path(suffix), like: path()) }
-    try memory.truncate(to: Int64(SharedMemory.regionBytes))
-    // The kernel's cache may stand between: then it is mapped through the mount, as clients do.
-    let seen = try disk.open(sharedMemoryPath, [.write])
-    let index = WALIndex(memory: try SharedMemory(seen))
     guard sharedMemoryLocks.tryLock(.write, WALLock.write),
       sharedMemoryLocks.tryLock(.read, WALLock.deadManSwitch)
     else {
@@ -35,6 +27,14 @@ extension Database {
         "another client holds locks of database \(name) that only the node may hold here"
       )
     }
+    let disk = context.disk
+    let file = try disk.open(path("-wal"), [.write, .create, .truncate])
+    let memory = try disk.open(path("-shm"), [.write, .create, .truncate])
+    for suffix in ["-wal", "-shm"] { try disk.share(path(suffix), like: path()) }
+    try memory.truncate(to: Int64(SharedMemory.regionBytes))
+    // The kernel's cache may stand between: then it is mapped through the mount, as clients do.
+    let seen = try disk.open(sharedMemoryPath, [.write])
+    let index = WALIndex(memory: try SharedMemory(seen))
     let wal = WALHeader(
       pageSize: size,
       sequence: 0,

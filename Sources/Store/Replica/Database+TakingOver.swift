@@ -97,6 +97,8 @@ extension Database {
 
   /// Nobody else has it open, or at least nobody reads.
   private func takeOverAlone() throws(StoreError) -> TakeOver {
+    // A client that was killed gives its locks up file by file; what it wrote is looked at when it gives up WRITE.
+    guard !sharedMemoryLocks.hasOther(than: .daemon) else { return .later }
     try context.log.syncAndWait(through: context.log.last.index)
     return try state.withLock { state throws(StoreError) in
       if let absence = state.absence { return absence }
