@@ -49,6 +49,7 @@ conformance: packages ## Run SQLite's own tests on a mount; see docs/conformance
 built-for-tests: packages # The tests, and the command that they run.
 	swift build --build-tests
 	swift build --product halite
+	swift build --product nebulagc-server
 
 fuzz-test: built-for-tests ## Attack every decoder from one seed: make fuzz-test SECONDS=60.
 	scripts/fuzz-test.sh $(SECONDS)

@@ -3,7 +3,7 @@
 # Debian 12 and 13, Ubuntu 24.04. Does nothing, and needs no root, when all are there.
 set -euo pipefail
 
-packages=(curl e2fsprogs fuse3 iproute2 iptables libfuse3-dev liblz4-dev libsqlite3-dev libssl-dev make openssl
+packages=(curl e2fsprogs fuse3 iproute2 iptables libarchive-dev libfuse3-dev liblz4-dev libsqlite3-dev libssl-dev make openssl
   pkg-config python3 sqlite3 strace)
 # The tests run CPython's own tests of SQLite, which Debian keeps apart from its Python.
 if command -v python3 >/dev/null && ! python3 -c 'import test.test_sqlite3' >/dev/null 2>&1; then
@@ -19,7 +19,7 @@ command -v swift >/dev/null ||
   fail "there is no swift on PATH; install a Swift 6.2 or later toolchain from https://swift.org/install"
 
 if ! command -v dpkg-query >/dev/null; then
-  for library in fuse3 liblz4 sqlite3; do
+  for library in fuse3 libarchive liblz4 sqlite3; do
     pkg-config --exists "$library" 2>/dev/null ||
       fail "this is not Debian or Ubuntu; install what they call: ${packages[*]}"
   done

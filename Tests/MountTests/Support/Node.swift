@@ -25,10 +25,13 @@ final class Node: Sendable {
   }
 
   /// The command under test, built beside the tests.
-  static let binary: String = {
-    let own = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-    return own.appendingPathComponent("halite").path
-  }()
+  static let binary = sibling("halite")
+
+  /// Path of a program that is built beside the tests.
+  static func sibling(_ name: String) -> String {
+    URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+      .appendingPathComponent(name).path
+  }
 
   static func halite(_ arguments: [String], seconds: Int = 60) async throws -> Command.Result {
     try await Command.run([binary] + arguments, seconds: seconds)

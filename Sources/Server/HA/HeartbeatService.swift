@@ -1,0 +1,148 @@
+import GRDB
+import Logging
+import ServiceLifecycle
+
+/// Looks at `.primary`, says in the registry that this server is there, and removes that when it stops.
+struct HeartbeatService: Service {
+  /// How often `.primary` is looked at.
+  static let lookInterval = Duration.milliseconds(200)
+  /// A file system that does not answer for so long has no primary that this server could use.
+  static let lookLimit = Duration.seconds(2)
+  /// How soon after a heartbeat that failed the next one is tried, while this server might be the master.
+  static let retryInterval = Duration.seconds(1)
+  /// How long a server that stops tries to remove its row.
+  static let farewellLimit = Duration.seconds(3)
+
+  let configuration: ServerConfiguration
+  let database: DatabaseAccess
+  let status: HAStatus
+  let metrics: ServerMetrics
+  let clock: ServerClock
+  let logger: Logger
+
+  func run() async throws {
+    await cancelWhenGracefulShutdown {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { await look() }
+        group.addTask { await beat() }
+        await group.waitForAll()
+      }
+    }
+    await farewell()
+  }
+
+  private func look() async {
+    let file = PrimaryFile(beside: configuration.database)
+    while !Task.isCancelled {
+      let seen = await within(Self.lookLimit) { try? await inBackground { file.read() } }
+      status.update { $0.saw(seen ?? .unknown) }
+      try? await Task.sleep(for: Self.lookInterval)
+    }
+  }
+
+  private func beat() async {
+    guard (try? await database.opened()) != nil else { return }
+    while !Task.isCancelled {
+      let succeeded = await heartbeat()
+      let standing = status.standing
+      let mayLead = standing.primary == nil && standing.state != .master
+      let pause =
+        !succeeded && mayLead && configuration.haMode == .auto
+        ? Self.retryInterval : .seconds(configuration.heartbeatSeconds)
+      await within(pause) {
+        for await _ in status.wishes { return }
+        return
+      }
+    }
+  }
+
+  private func heartbeat() async -> Bool {
+    let file = PrimaryFile(beside: configuration.database)
+    let began = clock.uptime()
+    let (id, address, isMaster) = (
+      configuration.instanceID, configuration.publicURL, status.isMaster
+    )
+    let now = clock.now()
+    do {
+      if configuration.haMode == .auto {
+        let before = try await inBackground { file.read() }
+        status.update { $0.saw(before) }
+      }
+      try await database.storage().write { database in
+        try ReplicaRegistry.heartbeat(
+          database,
+          id: id,
+          address: address,
+          isMaster: isMaster,
+          now: now
+        )
+      }
+      let after = try await inBackground { file.read() }
+      let wasMaster = status.isMaster
+      status.update { $0.committedHeartbeat(after) }
+      metrics.set(MetricNames.heartbeatSeconds, to: clock.uptime() - began)
+      // The row says "replica" yet.
+      if !wasMaster, status.isMaster { status.wishForHeartbeat() }
+      await overview()
+      return true
+    } catch {
+      metrics.add(MetricNames.heartbeatErrors)
+      logger.warning("A heartbeat could not be committed", metadata: ["error": "\(error)"])
+      status.update { $0.failedToWrite() }
+      await overview()
+      return false
+    }
+  }
+
+  /// What this server's own database knows of all.
+  private func overview() async {
+    let now = clock.now()
+    guard
+      let overview = try? await database.storage().read({
+        try ReplicaRegistry.overview($0, now: now)
+      })
+    else { return }
+    status.setMasterURL(overview.masterURL)
+    metrics.set(MetricNames.replicas, to: Double(overview.replicas))
+    metrics.set(MetricNames.nodes, to: Double(overview.nodes))
+    metrics.set(MetricNames.clusters, to: Double(overview.clusters))
+    if let newest = overview.newest { metrics.set(MetricNames.lastHeartbeat, to: newest) }
+  }
+
+  private func farewell() async {
+    status.finish()
+    guard let storage = try? database.storage() else { return }
+    let id = configuration.instanceID
+    let removed: Void? = await within(Self.farewellLimit) {
+      try? await storage.write { try ReplicaRegistry.remove($0, id: id) }
+    }
+    if removed == nil {
+      logger.warning("The row of this server stays in the registry until another one removes it")
+    }
+  }
+}
+
+/// Runs something for a limited time; nil when that did not suffice. What is run must end when it is cancelled, or else
+/// goes on by itself without anybody waiting.
+@discardableResult
+func within<Value: Sendable>(
+  _ limit: Duration,
+  _ body: @escaping @Sendable () async -> Value?
+) async -> Value? {
+  let (results, result) = AsyncStream<Value?>.makeStream()
+  let work = Task { result.yield(await body()) }
+  let timer = Task {
+    try? await Task.sleep(for: limit)
+    result.yield(nil)
+  }
+  defer {
+    work.cancel()
+    timer.cancel()
+  }
+  return await withTaskCancellationHandler {
+    for await value in results { return value }
+    return nil
+  } onCancel: {
+    result.finish()
+  }
+}
