@@ -1,4 +1,5 @@
 import Dispatch
+import Logging
 import Synchronization
 
 // Until it is lent, clients of the primary may remove the database, give it another name, or put another file in its place. What has
@@ -11,6 +12,27 @@ extension DatabaseLoan {
   /// Whether the database still is the one that has the name it was asked for by.
   var isOfDatabase: Bool {
     database.state.withLock { !$0.dropped } && database.name == name
+  }
+
+  /// Records what a client that died left in free pages. SQLite's journal does not hold these, so that they stay as they are
+  /// when it is played back; what differs elsewhere is damage.
+  ///
+  /// - Returns: false where no journal was played back, or that is not what makes the files differ.
+  func recordInterrupted() -> Bool {
+    let isInterrupted = database.state.withLock { state in
+      state.isDoubted && state.failed == nil && state.damaged.isEmpty && state.absence == nil
+    }
+    guard isInterrupted, !database.published.isWAL else { return false }
+    do throws(StoreError) {
+      try store.captureStrayed(database)
+      return true
+    } catch {
+      store.context.logger.error(
+        "what a client that died has left cannot be recorded",
+        metadata: ["database": "\(database.name)", "error": "\(error)"]
+      )
+      return false
+    }
   }
 
   /// From now on it is lent, and neither dropped nor renamed (`Store.drop`, `Store.renameNow`).

@@ -270,7 +270,8 @@ final class DatabaseLoan: Sendable {
     state.withLock { !$0.hasEnded && $0.grants.holder == .own && $0.grants.isRecalled }
   }
 
-  private func tryToLend(pause: Int) {
+  /// - Parameter isMended: whether the files have been recorded as they are since the database was asked for.
+  private func tryToLend(pause: Int, isMended: Bool = false) {
     guard isBeingRecalled else { return state.withLock { $0.isTaking = false } }
     guard isOfDatabase else { return retire() }
     // A hand-over that was given up has let them in again.
@@ -280,20 +281,25 @@ final class DatabaseLoan: Sendable {
     case .success(.done):
       switch noteLent() {
       case true?: perform { $0.gaveBack(.own) }
-      case false?: tryToLendLater(pause)
+      case false?: tryToLendLater(pause, isMended)
       case nil: break
       }
-    case .success(.later): tryToLendLater(pause)
+    case .success(.later): tryToLendLater(pause, isMended)
     case .success(.gone): retire()
     case .success(.differs):
-      refuse("the primary's own files of it are not as they were committed")
+      guard !isMended, recordInterrupted() else {
+        return refuse("the primary's own files of it are not as they were committed")
+      }
+      tryToLendLater(pause, true)
     case .failure(let error): refuse(error.message)
     }
   }
 
-  private func tryToLendLater(_ pause: Int) {
+  private func tryToLendLater(_ pause: Int, _ isMended: Bool) {
     let next = min(2 * pause, Store.takeOverMilliseconds)
-    queue.asyncAfter(deadline: .now() + .milliseconds(pause)) { self.tryToLend(pause: next) }
+    queue.asyncAfter(deadline: .now() + .milliseconds(pause)) {
+      self.tryToLend(pause: next, isMended: isMended)
+    }
   }
 
   /// Lends the database to nobody.

@@ -19,7 +19,7 @@ enum TakeOver {
 
 extension DatabaseState {
   /// Why the files that have the database's name are not to be touched; nil where they are its own.
-  fileprivate var absence: TakeOver? {
+  var absence: TakeOver? {
     if dropped { return .gone }
     return moves > 0 ? .later : nil
   }
@@ -202,7 +202,7 @@ extension Database {
     }
     let main = try mainFile(&state)
     let now = try main.known()
-    if state.known == now, !state.uncompared, !state.isDoubted, !state.isReplaced { return true }
+    if isUndoubted(state, now) { return true }
     guard try main.checksums(size, pages: Int(state.pages)).total == checksums.total,
       now.information.size == Int64(state.pages) * Int64(size.bytes)
     else { return false }
@@ -210,5 +210,22 @@ extension Database {
     state.uncompared = false
     state.isDoubted = false
     return true
+  }
+
+  private func isUndoubted(_ state: DatabaseState, _ now: KnownFile) -> Bool {
+    state.known == now && !state.uncompared && !state.isDoubted && !state.isReplaced
+  }
+
+  /// The checksums of the pages that the node has, of which those that differ from the primary's are to be fetched: of the
+  /// files themselves where these may not be what the log says. Free pages, for one, keep what a client that
+  /// died wrote to them.
+  func presentChecksums(_ state: inout DatabaseState) throws(StoreError) -> [UInt64] {
+    guard let checksums = state.checksums else { return [] }
+    guard let size = state.pageSize, state.pages > 0, state.wal.frames == 0 else {
+      return checksums.values
+    }
+    let main = try mainFile(&state)
+    if isUndoubted(state, try main.known()) { return checksums.values }
+    return try main.checksums(size, pages: Int(state.pages)).values
   }
 }

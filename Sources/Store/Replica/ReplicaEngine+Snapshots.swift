@@ -8,8 +8,10 @@ extension ReplicaEngine {
     // are those that have these checksums now, so nothing else may change them any more.
     let (size, own) = try applier(database).alone {
       () throws(StoreError) -> (PageSize?, [UInt64]) in
-      let known = store.database(database)
-      return known?.state.withLock { ($0.pageSize, $0.checksums?.values ?? []) } ?? (nil, [])
+      guard let known = store.database(database) else { return (nil, []) }
+      return try known.state.withLock { state throws(StoreError) in
+        (state.pageSize, try known.presentChecksums(&state))
+      }
     }
     let staging = try staging(database, pageSize: nil)
     var values = own.map { Checksum(rawValue: $0) }

@@ -162,7 +162,7 @@ extension Store {
 
   /// Free pages that an interrupted transaction wrote over become part of the database as they are;
   /// what differs elsewhere is damage.
-  private func captureStrayed(_ database: Database) throws(StoreError) {
+  func captureStrayed(_ database: Database) throws(StoreError) {
     let entry = try database.state.withLock { state throws(StoreError) in
       state.known = nil
       try database.noteDamageInUse(in: &state)

@@ -15,6 +15,7 @@ import sys
 import time
 
 ROWS = 300  # Of 3,000 bytes each: with a cache of 4 pages most are in the file, or in the WAL, before the end.
+FREE = 1000  # Free pages: what a transaction writes to one of these no rollback journal holds.
 PATIENCE = 10
 
 
@@ -28,7 +29,7 @@ def begin(path):
     connection.execute("PRAGMA cache_size = 4")
     connection.execute("BEGIN IMMEDIATE")
     for _ in range(ROWS):
-        connection.execute("INSERT INTO t VALUES ('gone', zeroblob(3000))")
+        connection.execute("INSERT INTO t VALUES ('gone', randomblob(3000))")
     connection.execute("UPDATE t SET node = 'changed'")
     stand_still()
 
@@ -70,7 +71,19 @@ def expect_rows(path, expected):
     connection.close()
 
 
+def free_pages(path):
+    connection = connect(path)
+    connection.execute("CREATE TABLE junk(x)")
+    connection.execute("BEGIN")
+    for _ in range(FREE):
+        connection.execute("INSERT INTO junk VALUES (randomblob(3900))")
+    connection.execute("COMMIT")
+    connection.execute("DROP TABLE junk")
+    connection.close()
+
+
 def check(name, mounts):
+    free_pages(f"{mounts[0]}/{name}")
     expected = {}
     for way in ["begin", "lock"]:
         for mount in mounts:
