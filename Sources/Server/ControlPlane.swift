@@ -36,6 +36,7 @@ package struct ControlPlane: Sendable {
     heartbeats = HeartbeatService(
       configuration: configuration,
       database: access,
+      file: PrimaryFile(beside: configuration.database),
       status: status,
       metrics: metrics,
       clock: clock,

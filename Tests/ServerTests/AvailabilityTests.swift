@@ -123,6 +123,21 @@ import Testing
     }
   }
 
+  @Test func heartbeatsKeepTheirDistance() async throws {
+    try await LiveServer.with { server in
+      try await server.eventually("master") {
+        try await server.send("GET", "/health/master").status == 200
+      }
+      let name = "nebulagc_ha_heartbeats_total"
+      let (begun, first) = (ContinuousClock.now, try await server.metric(name) ?? 0)
+      try await server.eventually("ten heartbeats") {
+        try await server.metric(name) ?? 0 >= first + 10
+      }
+      // One may have been due at once, and one come before its time since the server had become the master.
+      #expect(ContinuousClock.now - begun > .milliseconds(8 * 200))
+    }
+  }
+
   @Test func limitsHoldAndSayWhenToComeAgain() async throws {
     let settings = ["NEBULAGC_RATELIMIT_NODES": "0.01/2", "NEBULAGC_RATELIMIT_IP": "0.01/5"]
     try await LiveServer.with(settings) { server in

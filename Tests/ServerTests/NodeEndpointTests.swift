@@ -94,6 +94,9 @@ import Testing
       for token in [nil, "short", wrong, made.clusterToken] {
         let reply = try await server.send("GET", "/api/v1/nodes", token: token)
         #expect(reply.status == 401 && reply.error == "unauthorized")
+        // Nobody looks at what they send.
+        let sent = try await server.send("POST", "/api/v1/nodes", token: token, json: "{")
+        #expect(sent.status == 401)
       }
       let refused = try await server.send("GET", "/api/v1/nodes", token: ordinary)
       #expect(refused.status == 403 && refused.error == "forbidden")

@@ -81,6 +81,7 @@ extension ServerAPI {
   }
 
   private func uploadBundle(_ request: Request) async throws -> Response {
+    let writer = try await nodeWriter(request, .config, admin: true)
     let type = (request.headers[.contentType] ?? "").split(separator: ";").first ?? ""
     guard ["application/gzip", "application/x-gzip"].contains(type.lowercased()) else {
       throw APIError(
@@ -89,13 +90,11 @@ extension ServerAPI {
         "the Content-Type must be application/gzip"
       )
     }
-    // Nobody without a token may send ten megabytes.
-    _ = try await readAsNode(request, .config, admin: true) { _, caller in caller.id }
     let buffer = try await body(request, upTo: BundleArchive.maximumSize, "bundle_too_large")
     let data = Data(buffer.readableBytesView)
     try await inBackground { try BundleArchive.check(data) }
     let now = now
-    let version = try await writeAsNode(request, .config, admin: true) { database, caller in
+    let version = try await writeAsNode(writer) { database, caller in
       let cluster = try ClusterQueries.find(database, caller.clusterID)
       let version = try ClusterQueries.bumpVersion(database, cluster.id)
       try ClusterQueries.insertBundle(

@@ -105,6 +105,7 @@ extension ServerAPI {
   }
 
   private func createNode(_ request: Request) async throws -> Response {
+    let writer = try await nodeWriter(request, .nodes, admin: true)
     let wanted = try await decode(request, Creation.self)
     let name = try Self.checkedName(wanted.name)
     let mtu = try Self.checkedMTU(wanted.mtu == 0 ? nil : wanted.mtu) ?? Self.defaultMTU
@@ -112,7 +113,7 @@ extension ServerAPI {
     let clusterHash = try clusterToken.map { _ in try tokenHash(request, .clusterToken) }
     let token = Token.make()
     let (hash, now) = (hasher.hash(token), now)
-    let id = try await writeAsNode(request, .nodes, admin: true) { database, caller in
+    let id = try await writeAsNode(writer) { database, caller in
       if let clusterHash {
         let named = try ClusterQueries.byToken(database, hash: clusterHash)
         guard named?.0.id == caller.clusterID else { throw APIError.unauthorized }
@@ -142,9 +143,10 @@ extension ServerAPI {
   }
 
   private func changeMTU(_ request: Request, _ id: String) async throws -> Response {
+    let writer = try await nodeWriter(request, .nodes, admin: true)
     let mtu = try Self.checkedMTU(try await decode(request, MTUChange.self).mtu)
     let now = now
-    let node = try await writeAsNode(request, .nodes, admin: true) { database, caller in
+    let node = try await writeAsNode(writer) { database, caller in
       try NodeQueries.update(
         database,
         id,
@@ -160,9 +162,10 @@ extension ServerAPI {
   }
 
   private func rotateNodeToken(_ request: Request, _ id: String) async throws -> Response {
+    let writer = try await nodeWriter(request, .nodes, admin: true)
     let token = Token.make()
     let (hash, now) = (hasher.hash(token), now)
-    try await writeAsNode(request, .nodes, admin: true) { database, caller in
+    try await writeAsNode(writer) { database, caller in
       try NodeQueries.update(
         database,
         id,
@@ -179,7 +182,8 @@ extension ServerAPI {
   }
 
   private func deleteNode(_ request: Request, _ id: String) async throws -> Response {
-    try await writeAsNode(request, .nodes, admin: true) { database, caller in
+    let writer = try await nodeWriter(request, .nodes, admin: true)
+    try await writeAsNode(writer) { database, caller in
       try NodeQueries.delete(database, id, cluster: caller.clusterID)
       try ClusterQueries.bumpVersion(database, caller.clusterID)
     }

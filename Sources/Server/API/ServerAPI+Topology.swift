@@ -47,7 +47,7 @@ extension ServerAPI {
     group.delete("lighthouse/:id") { request, context in
       let id = try context.parameters.require("id")
       return try await change(
-        request,
+        try await clusterWriter(request),
         id,
         "is_lighthouse = 0, lighthouse_public_ip = NULL, lighthouse_port = NULL",
         [],
@@ -56,12 +56,14 @@ extension ServerAPI {
       )
     }
     group.post("relay") { request, _ in
+      let writer = try await clusterWriter(request)
       let wanted = try await decode(request, NewRelay.self)
-      return try await change(request, wanted.node_id, "is_relay = 1", [], "relay set")
+      return try await change(writer, wanted.node_id, "is_relay = 1", [], "relay set")
     }
     group.delete("relay/:id") { request, context in
       let id = try context.parameters.require("id")
-      return try await change(request, id, "is_relay = 0", [], if: "is_relay", "relay removed")
+      let writer = try await clusterWriter(request)
+      return try await change(writer, id, "is_relay = 0", [], if: "is_relay", "relay removed")
     }
   }
 
@@ -106,6 +108,7 @@ extension ServerAPI {
   }
 
   private func setLighthouse(_ request: Request) async throws -> Response {
+    let writer = try await clusterWriter(request)
     let wanted = try await decode(request, NewLighthouse.self)
     guard CIDR.bytes(of: wanted.public_ip) != nil else {
       throw APIError.unprocessable("the field \"public_ip\" must be an IPv4 or IPv6 address")
@@ -114,7 +117,7 @@ extension ServerAPI {
       throw APIError.unprocessable("the field \"port\" must be from 0 to 65535")
     }
     return try await change(
-      request,
+      writer,
       wanted.node_id,
       "is_lighthouse = 1, lighthouse_public_ip = ?, lighthouse_port = ?",
       [wanted.public_ip, wanted.port ?? 0],
@@ -125,7 +128,7 @@ extension ServerAPI {
   /// Changes a node in the topology of the caller's cluster.
   /// - Parameter condition: what has to hold of the node before; 404 when it does not.
   private func change(
-    _ request: Request,
+    _ writer: Writer,
     _ id: String,
     _ columns: String,
     _ arguments: StatementArguments,
@@ -133,7 +136,7 @@ extension ServerAPI {
     _ message: String
   ) async throws -> Response {
     let now = now
-    try await writeAsCluster(request) { database, cluster in
+    try await writeAsCluster(writer) { database, cluster in
       if let condition {
         let nodes = try NodeQueries.all(database, cluster: cluster.id, where: condition)
         guard nodes.contains(where: { $0.id == id }) else { throw APIError.notFound("node \(id)") }
@@ -152,6 +155,7 @@ extension ServerAPI {
   }
 
   private func setRoutes(_ request: Request) async throws -> Response {
+    let writer = try await nodeWriter(request, .routes)
     let routes = try await decode(request, NewRoutes.self).routes ?? []
     guard routes.count <= Self.maximumRoutes else {
       throw APIError.unprocessable("a node has at most \(Self.maximumRoutes) routes")
@@ -162,7 +166,7 @@ extension ServerAPI {
     let text =
       routes.isEmpty ? nil : String(decoding: try JSONEncoder().encode(routes), as: UTF8.self)
     let now = now
-    try await writeAsNode(request, .routes) { database, caller in
+    try await writeAsNode(writer) { database, caller in
       try NodeQueries.update(
         database,
         caller.id,
@@ -177,9 +181,10 @@ extension ServerAPI {
   }
 
   func rotateClusterToken(_ request: Request) async throws -> Response {
+    let writer = try await clusterWriter(request)
     let token = Token.make()
     let hash = hasher.hash(token)
-    try await writeAsCluster(request) { database, cluster in
+    try await writeAsCluster(writer) { database, cluster in
       try ClusterQueries.setToken(database, cluster.id, hash: hash)
     }
     return try Answer.data(NewToken(token: token, message: "the old token is no longer valid"))

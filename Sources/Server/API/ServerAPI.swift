@@ -57,29 +57,45 @@ struct ServerAPI: Sendable {
     }
   }
 
-  /// Writes as a node. The token is looked at in a read first, since nobody without one may make the server write, and
-  /// again in the transaction that does the work, since it may have been rotated meanwhile.
-  func writeAsNode<Value: Sendable>(
+  /// Somebody who may make a change. Known before the body of the request is looked at, since nobody without a token
+  /// may make the server read or write, and looked up again in the transaction that does the work, since the
+  /// token may have been rotated meanwhile.
+  struct Writer: Sendable {
+    fileprivate let hash: String
+    fileprivate let admin: Bool
+  }
+
+  func nodeWriter(
     _ request: Request,
     _ kind: RateLimits.Kind,
-    admin: Bool = false,
-    _ body: @escaping @Sendable (Database, NodeRecord) throws -> Value
-  ) async throws -> Value {
+    admin: Bool = false
+  ) async throws -> Writer {
     let hash = try tokenHash(request, .nodeToken)
     _ = try await access.storage().read { try node($0, hash, kind, admin) }
-    return try await write { database in
-      try body(database, try node(database, hash, nil, admin))
+    return Writer(hash: hash, admin: admin)
+  }
+
+  func clusterWriter(_ request: Request) async throws -> Writer {
+    let hash = try tokenHash(request, .clusterToken)
+    _ = try await access.storage().read { try cluster($0, hash) }
+    return Writer(hash: hash, admin: false)
+  }
+
+  func writeAsNode<Value: Sendable>(
+    _ writer: Writer,
+    _ body: @escaping @Sendable (Database, NodeRecord) throws -> Value
+  ) async throws -> Value {
+    try await write { database in
+      try body(database, try node(database, writer.hash, nil, writer.admin))
     }
   }
 
   func writeAsCluster<Value: Sendable>(
-    _ request: Request,
+    _ writer: Writer,
     _ body: @escaping @Sendable (Database, ClusterRecord) throws -> Value
   ) async throws -> Value {
-    let hash = try tokenHash(request, .clusterToken)
-    _ = try await access.storage().read { try cluster($0, hash) }
-    return try await write { database in
-      try body(database, try cluster(database, hash, isLimited: false))
+    try await write { database in
+      try body(database, try cluster(database, writer.hash, isLimited: false))
     }
   }
 

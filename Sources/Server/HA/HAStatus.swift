@@ -14,8 +14,7 @@ final class HAStatus: Sendable {
   private let metrics: ServerMetrics
   private let logger: Logger
   /// Asks for a heartbeat before its time.
-  let wishes: AsyncStream<Void>
-  private let wish: AsyncStream<Void>.Continuation
+  let wishes = Bell()
 
   init(_ configuration: ServerConfiguration, metrics: ServerMetrics, logger: Logger) {
     let standing = Standing(configuration.haMode)
@@ -23,7 +22,6 @@ final class HAStatus: Sendable {
     fixedMasterURL = configuration.masterURL
     self.metrics = metrics
     self.logger = logger
-    (wishes, wish) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     metrics.set(MetricNames.isMaster, to: standing.state == .master ? 1 : 0)
   }
 
@@ -40,10 +38,7 @@ final class HAStatus: Sendable {
 
   func setMasterURL(_ url: String?) { state.withLock { $0.masterURL = url } }
 
-  func wishForHeartbeat() { wish.yield() }
-
-  /// Nobody asks any more.
-  func finish() { wish.finish() }
+  func wishForHeartbeat() { wishes.ring() }
 
   /// Tells the machine something, and the world when that changed what this server is.
   func update(_ body: (inout Standing) -> Void) {

@@ -6,8 +6,6 @@ import ServiceLifecycle
 struct HeartbeatService: Service {
   /// How often `.primary` is looked at.
   static let lookInterval = Duration.milliseconds(200)
-  /// A file system that does not answer for so long has no primary that this server could use.
-  static let lookLimit = Duration.seconds(2)
   /// How soon after a heartbeat that failed the next one is tried, while this server might be the master.
   static let retryInterval = Duration.seconds(1)
   /// How long a server that stops tries to remove its row.
@@ -15,6 +13,7 @@ struct HeartbeatService: Service {
 
   let configuration: ServerConfiguration
   let database: DatabaseAccess
+  let file: PrimaryFile
   let status: HAStatus
   let metrics: ServerMetrics
   let clock: ServerClock
@@ -32,10 +31,9 @@ struct HeartbeatService: Service {
   }
 
   private func look() async {
-    let file = PrimaryFile(beside: configuration.database)
     while !Task.isCancelled {
-      let seen = await within(Self.lookLimit) { try? await inBackground { file.read() } }
-      status.update { $0.saw(seen ?? .unknown) }
+      let seen = await file.look()
+      status.update { $0.saw(seen) }
       try? await Task.sleep(for: Self.lookInterval)
     }
   }
@@ -49,15 +47,11 @@ struct HeartbeatService: Service {
       let pause =
         !succeeded && mayLead && configuration.haMode == .auto
         ? Self.retryInterval : .seconds(configuration.heartbeatSeconds)
-      await within(pause) {
-        for await _ in status.wishes { return }
-        return
-      }
+      await status.wishes.wait(atMost: pause)
     }
   }
 
   private func heartbeat() async -> Bool {
-    let file = PrimaryFile(beside: configuration.database)
     let began = clock.uptime()
     let (id, address, isMaster) = (
       configuration.instanceID, configuration.publicURL, status.isMaster
@@ -65,7 +59,7 @@ struct HeartbeatService: Service {
     let now = clock.now()
     do {
       if configuration.haMode == .auto {
-        let before = try await inBackground { file.read() }
+        let before = await file.look()
         status.update { $0.saw(before) }
       }
       try await database.storage().write { database in
@@ -77,9 +71,10 @@ struct HeartbeatService: Service {
           now: now
         )
       }
-      let after = try await inBackground { file.read() }
+      let after = await file.look()
       let wasMaster = status.isMaster
       status.update { $0.committedHeartbeat(after) }
+      metrics.add(MetricNames.heartbeats)
       metrics.set(MetricNames.heartbeatSeconds, to: clock.uptime() - began)
       // The row says "replica" yet.
       if !wasMaster, status.isMaster { status.wishForHeartbeat() }
@@ -110,7 +105,6 @@ struct HeartbeatService: Service {
   }
 
   private func farewell() async {
-    status.finish()
     guard let storage = try? database.storage() else { return }
     let id = configuration.instanceID
     let removed: Void? = await within(Self.farewellLimit) {

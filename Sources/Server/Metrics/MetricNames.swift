@@ -8,6 +8,7 @@ enum MetricNames {
   static let limitBlocks = "nebulagc_ratelimit_blocks_total"
   static let isMaster = "nebulagc_ha_is_master"
   static let heartbeatSeconds = "nebulagc_ha_heartbeat_duration_seconds"
+  static let heartbeats = "nebulagc_ha_heartbeats_total"
   static let heartbeatErrors = "nebulagc_ha_heartbeat_errors_total"
   static let transitions = "nebulagc_ha_state_transitions_total"
   static let replicas = "nebulagc_ha_replicas_total"
@@ -41,6 +42,7 @@ enum MetricNames {
       kind: .gauge,
       help: "How long this server's last heartbeat took to be committed."
     ),
+    heartbeats: .init(kind: .counter, help: "Heartbeats that were committed."),
     heartbeatErrors: .init(kind: .counter, help: "Heartbeats that could not be committed."),
     transitions: .init(kind: .counter, help: "Changes of this server's HA state."),
     replicas: .init(kind: .gauge, help: "Other servers than the master heard of in the last 30 s."),
