@@ -29,7 +29,7 @@ KILLS := 2000
 
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
 
-.PHONY: help up test built-for-tests conformance crash-test simulate cluster-test fuzz fuzz-test soak bench bench-cluster lint format build clean packages
+.PHONY: help up test built-for-tests conformance crash-test simulate cluster-test fuzz fuzz-test soak bench bench-cluster deploy-test lint format build clean packages
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ bench: packages ## Measure beside plain ext4.
 
 build: packages ## Build the command for use: .build/release/halite.
 	swift build -c release --product halite
+
+deploy-test: ## Check the configuration of balancers and alerts under deploy/ with haproxy and promtool.
+	scripts/deploy-test.sh
 
 lint: ## Check the format of all sources.
 	swift format lint --strict --recursive $(lint_paths)
