@@ -216,9 +216,9 @@ extension Database {
     state.known == now && !state.uncompared && !state.isDoubted && !state.isReplaced
   }
 
-  /// The checksums of the pages that the node has, of which those that differ from the primary's are to be fetched: of the
-  /// files themselves where these may not be what the log says. Free pages, for one, keep what a client that
-  /// died wrote to them.
+  /// The checksums of the pages that the node has, of which those that differ from the primary's are to be fetched. Where the
+  /// files may not be what the log says, a page that is not what the node remembers of it has none, and is sent in any
+  /// case: a free page, for one, keeps what a client that died wrote to it.
   func presentChecksums(_ state: inout DatabaseState) throws(StoreError) -> [UInt64] {
     guard let checksums = state.checksums else { return [] }
     guard let size = state.pageSize, state.pages > 0, state.wal.frames == 0 else {
@@ -226,6 +226,7 @@ extension Database {
     }
     let main = try mainFile(&state)
     if isUndoubted(state, try main.known()) { return checksums.values }
-    return try main.checksums(size, pages: Int(state.pages)).values
+    let present = try main.checksums(size, pages: Int(state.pages)).values
+    return zip(checksums.values, present).map { $0 == $1 ? $0 : Checksum.none.rawValue }
   }
 }
