@@ -132,21 +132,18 @@ extension ServerAPI {
     _ id: String,
     _ columns: String,
     _ arguments: StatementArguments,
-    if condition: String? = nil,
+    if condition: String = "TRUE",
     _ message: String
   ) async throws -> Response {
     let now = now
     try await writeAsCluster(writer) { database, cluster in
-      if let condition {
-        let nodes = try NodeQueries.all(database, cluster: cluster.id, where: condition)
-        guard nodes.contains(where: { $0.id == id }) else { throw APIError.notFound("node \(id)") }
-      }
       try NodeQueries.update(
         database,
         id,
         cluster: cluster.id,
         set: columns,
         arguments,
+        if: condition,
         now: now
       )
       try ClusterQueries.bumpVersion(database, cluster.id)

@@ -22,7 +22,8 @@ struct HeartbeatService: Service {
   func run() async throws {
     await cancelWhenGracefulShutdown {
       await withTaskGroup(of: Void.self) { group in
-        group.addTask { await look() }
+        // With a fixed mode there is nothing to find out.
+        if configuration.haMode == .auto { group.addTask { await look() } }
         group.addTask { await beat() }
         await group.waitForAll()
       }
@@ -71,13 +72,14 @@ struct HeartbeatService: Service {
           now: now
         )
       }
-      let after = await file.look()
-      let wasMaster = status.isMaster
-      status.update { $0.committedHeartbeat(after) }
+      if configuration.haMode == .auto {
+        let after = await file.look()
+        status.update { $0.committedHeartbeat(after) }
+      }
       metrics.add(MetricNames.heartbeats)
       metrics.set(MetricNames.heartbeatSeconds, to: clock.uptime() - began)
       // The row says "replica" yet.
-      if !wasMaster, status.isMaster { status.wishForHeartbeat() }
+      if !isMaster, status.isMaster { status.wishForHeartbeat() }
       await overview()
       return true
     } catch {

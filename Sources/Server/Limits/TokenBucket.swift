@@ -25,8 +25,6 @@ package struct TokenBucket: Sendable {
     return tokens >= limit.burst
   }
 
-  var left: Double { tokens }
-
   private mutating func refill(_ limit: RateLimit, now: Double) {
     tokens = min(limit.burst, tokens + max(0, now - filled) * limit.rate)
     filled = max(filled, now)
@@ -65,8 +63,6 @@ package struct RateLimits: Sendable, Equatable {
   }
 
   package subscript(kind: Kind) -> RateLimit? { limits[kind] }
-
-  package init(_ limits: [Kind: RateLimit]) { self.limits = limits }
 
   /// `NEBULAGC_RATELIMIT=off` turns all off; `NEBULAGC_RATELIMIT_NODES=50/100` is rate and burst of one.
   init(_ text: (String) -> String?, _ problems: inout [String]) {

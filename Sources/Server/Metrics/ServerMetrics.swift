@@ -15,9 +15,17 @@ final class ServerMetrics: Sendable {
   }
 
   private struct Histogram: Sendable {
-    var counts: [UInt64]
-    var sum = 0.0
-    var count: UInt64 = 0
+    private(set) var counts: [UInt64]
+    private(set) var sum = 0.0
+    private(set) var count: UInt64 = 0
+
+    init(slots: Int) { counts = Array(repeating: 0, count: slots) }
+
+    mutating func add(_ value: Double, _ slot: Int) {
+      counts[slot] += 1
+      sum += value
+      count += 1
+    }
   }
 
   private struct State: Sendable {
@@ -53,15 +61,9 @@ final class ServerMetrics: Sendable {
     let labels = Self.text(labels)
     let slot = bounds.firstIndex { value <= $0 } ?? bounds.count
     state.withLock { state in
-      let empty = Histogram(counts: Array(repeating: 0, count: bounds.count + 1))
-      state.histograms[name, default: [:]][labels, default: empty].counts[slot] += 1
-      state.histograms[name]?[labels]?.sum += value
-      state.histograms[name]?[labels]?.count += 1
+      state.histograms[name, default: [:]][labels, default: Histogram(slots: bounds.count + 1)]
+        .add(value, slot)
     }
-  }
-
-  func value(_ name: String, _ labels: KeyValuePairs<String, String> = [:]) -> Double? {
-    state.withLock { $0.values[name]?[Self.text(labels)] }
   }
 
   /// All families in the order of their names.

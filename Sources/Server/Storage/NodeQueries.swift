@@ -76,17 +76,22 @@ enum NodeQueries {
   }
 
   /// Sets columns of a node of a cluster.
-  /// - Throws: `APIError.notFound`.
+  /// - Parameter condition: what has to hold of the node before.
+  /// - Throws: `APIError.notFound`, also where the condition does not hold.
   static func update(
     _ database: Database,
     _ id: String,
     cluster: String,
     set columns: String,
     _ arguments: StatementArguments,
+    if condition: String = "TRUE",
     now: String
   ) throws {
     try database.execute(
-      sql: "UPDATE nodes SET \(columns), updated_at = ? WHERE id = ? AND cluster_id = ?",
+      sql: """
+        UPDATE nodes SET \(columns), updated_at = ?
+        WHERE id = ? AND cluster_id = ? AND \(condition)
+        """,
       arguments: arguments + [now, id, cluster]
     )
     guard database.changesCount > 0 else { throw APIError.notFound("node \(id)") }

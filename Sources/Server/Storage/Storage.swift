@@ -1,5 +1,4 @@
 import GRDB
-import Logging
 import Synchronization
 
 /// The database of a server, from the moment it can be used.
@@ -56,11 +55,6 @@ package final class Storage: Sendable {
       )
       enqueue(job)
     }
-  }
-
-  /// What cannot be in a transaction, as VACUUM.
-  func maintain(_ body: @escaping @Sendable (Database) throws -> Void) async throws {
-    try await pool.writeWithoutTransaction(body)
   }
 
   func close() throws { try pool.close() }
