@@ -16,6 +16,16 @@ struct ForwardingTests {
     try await expectSameBytes("a.db", nodes)
   }
 
+  /// Runs a script on the database of a fixed primary and two replicas.
+  private func onThreeNodes(_ script: String, _ mode: String) async throws {
+    try await withCluster(replicas: 2) { _, nodes in
+      try await make(nodes, mode)
+      let result = try await Command.python(script, ["a.db"] + nodes.map(\.mount), seconds: 100)
+      #expect(result.isSuccess, "\(result.output.suffix(2000)) \(nodes.map(\.report))")
+      try await expectSameBytes("a.db", nodes)
+    }
+  }
+
   @Test("A replica of a fixed primary writes", .timeLimit(.minutes(3)), arguments: modes)
   func replicaWrites(mode: String) async throws {
     try await withCluster(replicas: 1) { _, nodes in
@@ -73,16 +83,7 @@ struct ForwardingTests {
     arguments: modes
   )
   func grantLock(mode: String) async throws {
-    try await withCluster(replicas: 2) { _, nodes in
-      try await make(nodes, mode)
-      let result = try await Command.python(
-        "halt.py",
-        ["a.db"] + nodes.map(\.mount),
-        seconds: 100
-      )
-      #expect(result.isSuccess, "\(result.output.suffix(2000)) \(nodes.map(\.report))")
-      try await expectSameBytes("a.db", nodes)
-    }
+    try await onThreeNodes("halt.py", mode)
   }
 
   @Test(
@@ -91,16 +92,6 @@ struct ForwardingTests {
     arguments: modes
   )
   func killedClients(mode: String) async throws {
-    try await withCluster(replicas: 2) { _, nodes in
-      try await make(nodes, mode)
-      let result = try await Command.python(
-        "gone.py",
-        ["a.db"] + nodes.map(\.mount),
-        seconds: 100
-      )
-      print("\(mode): \(result.output)")
-      #expect(result.isSuccess, "\(result.output.suffix(2000)) \(nodes.map(\.report))")
-      try await expectSameBytes("a.db", nodes)
-    }
+    try await onThreeNodes("gone.py", mode)
   }
 }

@@ -95,7 +95,7 @@ extension HaliteNode {
     }
   }
 
-  /// - Returns: false where there is nobody to take it, for now.
+  /// - Returns: false where there is nobody to take it at this moment.
   private func tryToGiveAway(
     _ term: LeaseTerm,
     _ reason: Logger.Message,

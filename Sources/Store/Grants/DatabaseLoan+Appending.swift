@@ -57,17 +57,11 @@ extension DatabaseLoan {
     _ kind: LogEntryKind,
     _ payload: [UInt8]
   ) {
-    let isDecided = Mutex(false)
-    let decide: @Sendable () -> Bool = {
-      !isDecided.withLock { decided in
-        defer { decided = true }
-        return decided
-      }
-    }
-    whenApplied { if decide() { self.appendNow(lender, id, kind, payload) } }
-    guard !isDecided.withLock({ $0 }) else { return }
+    let decision = Once()
+    whenApplied { if decision.claim() { self.appendNow(lender, id, kind, payload) } }
+    guard !decision.isClaimed else { return }
     queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.patience)) {
-      guard decide() else { return }
+      guard decision.claim() else { return }
       let reason = "the one before it cannot be applied on the primary yet; try again"
       lender.answer(.refused(id, reason: reason))
     }

@@ -216,9 +216,3 @@ package final class FileLocks: Sendable {
     }
   }
 }
-
-/// Lets a closure that others call do its work only the first time.
-private final class Once: Sendable {
-  private let claimed = Atomic(false)
-  func claim() -> Bool { !claimed.exchange(true, ordering: .relaxed) }
-}

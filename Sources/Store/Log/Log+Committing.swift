@@ -77,7 +77,7 @@ extension Log {
       (state.forwarded.contains(index), state.outcomeSeconds)
     }
     // The primary may be out of reach for as long as it likes.
-    let done = isForwarded ? FirstAnswer.within(seconds, done) : done
+    let done = isForwarded ? within(seconds, done) : done
     commits.wait(for: index, isForwarded: isForwarded, orElse: outOfOffice(), done: done)
     sync(through: index) { [self] error in
       // What this node's disk refuses a majority without it may have.
@@ -91,29 +91,18 @@ extension Log {
   }
 }
 
-/// Of several answers to whoever waits for a commit the first counts.
-private final class FirstAnswer: Sendable {
-  private let isGiven = Atomic(false)
-  private let done: MountCompletion
-
-  private init(_ done: @escaping MountCompletion) { self.done = done }
-
-  private func give(_ error: StoreError?) {
-    if !isGiven.exchange(true, ordering: .relaxed) { done(error) }
-  }
-
-  /// Says that nobody can tell where there is no other answer in time.
-  static func within(_ seconds: Double, _ done: @escaping MountCompletion) -> MountCompletion {
-    let first = FirstAnswer(done)
-    DispatchQueue.global(qos: .userInitiated).asyncAfter(deadline: .now() + seconds) {
-      first.give(
-        StoreError(
-          .system(EIO),
-          "nobody has told in time whether a transaction is committed; look whether it is there before "
-            + "it is made again"
-        )
+/// Says that nobody can tell where there is no other answer in time, which is then too late.
+private func within(_ seconds: Double, _ done: @escaping MountCompletion) -> MountCompletion {
+  let once = Once()
+  DispatchQueue.global(qos: .userInitiated).asyncAfter(deadline: .now() + seconds) {
+    guard once.claim() else { return }
+    done(
+      StoreError(
+        .system(EIO),
+        "nobody has told in time whether a transaction is committed; look whether it is there before "
+          + "it is made again"
       )
-    }
-    return { first.give($0) }
+    )
   }
+  return { if once.claim() { done($0) } }
 }

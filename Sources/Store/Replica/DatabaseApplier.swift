@@ -305,7 +305,7 @@ final class DatabaseApplier: Sendable {
       let shared = LockRequest(owner: .daemon, kind: .write, range: MainLock.shared)
       let limit = Once()
       let ticket = database.mainLocks.set(shared, wait: true) { [self] outcome in
-        guard limit.take() || outcome == .granted else { return }
+        guard limit.claim() || outcome == .granted else { return }
         queue.async { [self, engine] in
           defer { withExtendedLifetime(engine) {} }
           if outcome == .granted {
@@ -359,17 +359,5 @@ final class DatabaseApplier: Sendable {
       store.tellCommitted(database)
     }
     if again { run() } else { stop() }
-  }
-}
-
-/// True once.
-private final class Once: Sendable {
-  private let taken = Mutex(false)
-
-  func take() -> Bool {
-    taken.withLock { taken in
-      defer { taken = true }
-      return !taken
-    }
   }
 }

@@ -49,28 +49,6 @@ struct LoanFaultTests {
     try here.run("INSERT INTO t VALUES (1)")
   }
 
-  /// What is before it in the log cannot be applied while a client of the primary reads.
-  @Test func aTransactionThatCannotBeTakenIsRefused() throws {
-    let cluster = try ForwardingCluster()
-    let here = try cluster.connect("a.db", on: 0)
-    try here.run("CREATE TABLE t(a)")
-    #expect(cluster.settle())
-    let there = try cluster.connect("a.db", on: 1)
-    try there.run("INSERT INTO t VALUES (1)")
-    try here.run("BEGIN; SELECT * FROM t")
-    try there.run("INSERT INTO t VALUES (2)")
-    let start = ContinuousClock.now
-    #expect(throws: Connection.Failure.self) { try there.run("INSERT INTO t VALUES (3)") }
-    #expect(ContinuousClock.now - start < .seconds(20))
-    try here.run("COMMIT")
-    #expect(cluster.settle())
-    try there.run("INSERT INTO t VALUES (4)")
-    #expect(cluster.settle())
-    for connection in [here, there] {
-      #expect(try connection.value("SELECT group_concat(a) FROM t") == "1,2,4")
-    }
-  }
-
   /// A client of the replica reads, which keeps its node from applying what others write.
   @Test func whoIsBehindAsksAllTheSame() throws {
     let cluster = try ForwardingCluster()
