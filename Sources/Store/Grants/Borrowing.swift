@@ -42,6 +42,8 @@ package final class Borrowing: Sendable {
     }
   }
 
+  var isConnected: Bool { state.withLock { $0.send != nil } }
+
   private func askForReadIndex() -> GrantID? {
     guard let (id, send) = state.withLock({ $0.next() }) else { return nil }
     send(.readIndex(id))

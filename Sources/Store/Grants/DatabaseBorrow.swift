@@ -119,8 +119,8 @@ final class DatabaseBorrow: Sendable {
         state.entering += 1
         return .go
       }
-      // It keeps the node from applying what is missing.
-      if isBehind {
+      // It keeps the node from applying what is missing, or has waited enough.
+      if isBehind || state.parked.isHopeless {
         switch state.phase {
         // While another node writes steadily this one would never catch up by itself.
         case .none:
@@ -147,8 +147,10 @@ final class DatabaseBorrow: Sendable {
       queue.async { self.advance(isOwed: true) }
     case .wait(let ticket):
       queue.async { self.advance() }
-      queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.patience)) {
-        self.state.withLock { $0.parked.remove(ticket) }?(Store.walRefusal)
+      let patience =
+        borrowing.isConnected ? ParkedWriters.patience : ParkedWriters.patienceAlone
+      queue.asyncAfter(deadline: .now() + .milliseconds(patience)) {
+        self.state.withLock { $0.parked.expire(ticket) }?(Store.walRefusal)
       }
     }
   }
@@ -207,7 +209,13 @@ final class DatabaseBorrow: Sendable {
     queue.async { self.advance() }
   }
 
-  func disconnected() { lose() }
+  func disconnected() {
+    lose()
+    queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.patienceAlone)) {
+      guard !self.borrowing.isConnected else { return }
+      for answer in self.state.withLock({ $0.parked.expire() }) { answer(Store.walRefusal) }
+    }
+  }
 
   func supersede() { state.withLock { $0.sent?.superseded() } }
 
@@ -369,9 +377,9 @@ final class DatabaseBorrow: Sendable {
     }
     guard isHeld else { return leave() }
     admitParked()
-    let delay = state.withLock { $0.parked.isOwed } ? ParkedWriters.courtesy : 0
+    let delay = state.withLock { $0.parked.isOwed ? $0.parked.courtesy : 0 }
     queue.asyncAfter(deadline: .now() + .milliseconds(delay)) {
-      _ = self.state.withLock { $0.parked.claim() }
+      _ = self.state.withLock { $0.parked.forfeit() }
       self.giveBackIfWanted()
     }
     checkIdle()

@@ -135,8 +135,8 @@ final class DatabaseLoan: Sendable {
       {
         return .go
       }
-      // It keeps what a replica has written from being applied, and has not seen it.
-      guard published.isWAL || state.unapplied.isEmpty else {
+      // It keeps what a replica has written from being applied, and has not seen it; or has waited enough.
+      guard published.isWAL || state.unapplied.isEmpty, !state.parked.isHopeless else {
         state.parked.owe()
         return .refuse
       }
@@ -161,7 +161,7 @@ final class DatabaseLoan: Sendable {
       if self.state.withLock({ $0.grants.isOwned }) { self.admitParked() }
     }
     queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.patience)) {
-      let (late, isLast) = self.state.withLock { ($0.parked.remove(ticket), $0.parked.isEmpty) }
+      let (late, isLast) = self.state.withLock { ($0.parked.expire(ticket), $0.parked.isEmpty) }
       guard let late else { return }
       late(Store.walRefusal)
       if isLast { self.withdraw() }
@@ -202,10 +202,11 @@ final class DatabaseLoan: Sendable {
         keepWritersOut()
         let limit = DispatchTime.now() + .milliseconds(Self.recallLimit)
         state.withLock { $0.pinnedUntil = limit }
-        if state.withLock({ $0.parked.isOwed }) {
-          queue.asyncAfter(deadline: .now() + .milliseconds(ParkedWriters.courtesy)) {
+        let (isOwed, courtesy) = state.withLock { ($0.parked.isOwed, $0.parked.courtesy) }
+        if isOwed {
+          queue.asyncAfter(deadline: .now() + .milliseconds(courtesy)) {
             // Else it was claimed, which has begun it.
-            if self.state.withLock({ $0.parked.claim() }) { self.beginLending() }
+            if self.state.withLock({ $0.parked.forfeit() }) { self.beginLending() }
           }
         } else {
           beginLending()

@@ -285,3 +285,30 @@ extension ForwardingTests {
     #expect(parts.first == nil)
   }
 }
+
+extension ForwardingTests {
+  /// SQLite's busy handler counts its attempts: were each of them kept waiting, five seconds would be as many minutes.
+  @Test(arguments: ["wal", "delete"])
+  func aBusyTimeoutIsKeptWithoutAPrimary(mode: String) throws {
+    let cluster = try ForwardingCluster()
+    let here = try cluster.connect("a.db", on: 0)
+    try here.run("PRAGMA journal_mode=\(mode); CREATE TABLE t(a)")
+    #expect(cluster.settle())
+    let there = try cluster.connect("a.db", on: 1)
+    #expect(try there.number("SELECT count(*) FROM t") == 0)
+    cluster.disconnect()
+    there.busyTimeout(2_000)
+    let start = ContinuousClock.now
+    #expect(throws: Connection.Failure.self) { try there.run("INSERT INTO t VALUES (1)") }
+    #expect(ContinuousClock.now - start < .seconds(8))
+    there.busyTimeout(0)
+    let second = ContinuousClock.now
+    #expect(throws: Connection.Failure.self) { try there.run("INSERT INTO t VALUES (1)") }
+    #expect(ContinuousClock.now - second < .milliseconds(ParkedWriters.patienceAlone / 2))
+    cluster.connect()
+    there.busyTimeout(10_000)
+    try there.run("INSERT INTO t VALUES (2)")
+    #expect(cluster.settle())
+    #expect(try here.number("SELECT count(*) FROM t") == 1)
+  }
+}
