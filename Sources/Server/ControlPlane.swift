@@ -31,7 +31,12 @@ package struct ControlPlane: Sendable {
     let status = HAStatus(configuration, metrics: metrics, logger: logger)
     access = DatabaseAccess(
       StorageOpener(path: configuration.database, logger: logger),
-      metrics: metrics
+      metrics: metrics,
+      logger: logger,
+      onLoss: {
+        status.update { $0.failedToWrite() }
+        status.wishForHeartbeat()
+      }
     )
     heartbeats = HeartbeatService(
       configuration: configuration,

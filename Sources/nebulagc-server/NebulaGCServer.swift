@@ -7,7 +7,7 @@ struct NebulaGCServer: AsyncParsableCommand {
     commandName: "nebulagc-server",
     abstract: "The control plane of Nebula networks, on one SQLite database.",
     version: ServerVersion.text,
-    subcommands: [ServeCommand.self, AdminCommand.self],
+    subcommands: [ServeCommand.self, AdminCommand.self, UtilCommand.self],
     defaultSubcommand: ServeCommand.self
   )
 }

@@ -44,6 +44,33 @@ import Testing
     }
   }
 
+  /// The master of a part that was cut off waits for a lock that nobody gives.
+  @Test func aMasterWhoseHeartbeatHangsIsNone() async throws {
+    try await LiveServer.with(["NEBULAGC_HEARTBEAT_SECONDS": "0.1"]) { server in
+      func isMaster() async throws -> Bool {
+        try await server.send("GET", "/health/master").status == 200
+      }
+      try await server.eventually("master") { try await isMaster() }
+      let made = try await server.makeCluster()
+      var configuration = Configuration()
+      configuration.allowsUnsafeTransactions = true
+      let other = try DatabaseQueue(path: server.database, configuration: configuration)
+      try await other.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
+      let start = ContinuousClock.now
+      try await server.eventually("none") { try await !isMaster() }
+      // Before a lock is no longer waited for.
+      #expect(ContinuousClock.now - start < .seconds(Storage.busySeconds))
+      #expect(try await server.metric("nebulagc_ha_heartbeat_errors_total") ?? 0 > 0)
+      // Nobody waits here for a lock while another server may be the master.
+      let path = "/api/v1/nodes"
+      let refused = try await server.send("POST", path, token: made.nodeToken, json: #"{"name":"x"}"#)
+      #expect(refused.status == 503 && refused.error == "no_master")
+      #expect(refused.headers["retry-after"] == "1")
+      try await other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
+      try await server.eventually("master again") { try await isMaster() }
+    }
+  }
+
   @Test func aGuardedReplicaSendsWritersToTheMaster() async throws {
     let settings = [
       "NEBULAGC_HA_MODE": "replica", "NEBULAGC_MASTER_URL": "http://there.example:80",

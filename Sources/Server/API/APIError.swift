@@ -47,6 +47,19 @@ struct APIError: Error, Equatable {
   static func notReady(_ reason: String) -> APIError {
     APIError(.serviceUnavailable, "not_ready", reason, retryAfter: 1)
   }
+  static func databaseUnavailable(_ reason: String) -> APIError {
+    APIError(
+      .serviceUnavailable,
+      "database_unavailable",
+      "\(reason); nothing was changed",
+      retryAfter: 1
+    )
+  }
+  static let outcomeUnknown = APIError(
+    .internalServerError,
+    "outcome_unknown",
+    "the change may or may not have been made; look whether it was before trying again"
+  )
   static func limited(_ seconds: Int) -> APIError {
     APIError(
       .tooManyRequests,
@@ -55,6 +68,12 @@ struct APIError: Error, Equatable {
       retryAfter: seconds
     )
   }
+  static let masterInDoubt = APIError(
+    .serviceUnavailable,
+    "no_master",
+    "this server was the master, and cannot write any more; ask another one, or again in a moment",
+    retryAfter: 1
+  )
   static func notMaster(_ url: String?) -> APIError {
     let there = url.map { "; the master is \($0)" } ?? ", and no master is known"
     return APIError(

@@ -70,7 +70,7 @@ extension ServerAPI {
   /// Why nothing can be read now; nil when it can.
   private func databaseProblem() async -> String? {
     do {
-      _ = try await access.storage().read {
+      _ = try await access.read {
         try Int.fetchOne($0, sql: "SELECT count(*) FROM tenants")
       }
       return nil

@@ -42,7 +42,7 @@ struct ServerAPI: Sendable {
     _ body: @escaping @Sendable (Database, NodeRecord) throws -> Value
   ) async throws -> Value {
     let hash = try tokenHash(request, .nodeToken)
-    return try await access.storage().read { database in
+    return try await access.read { database in
       try body(database, try node(database, hash, kind, admin))
     }
   }
@@ -52,7 +52,7 @@ struct ServerAPI: Sendable {
     _ body: @escaping @Sendable (Database, ClusterRecord) throws -> Value
   ) async throws -> Value {
     let hash = try tokenHash(request, .clusterToken)
-    return try await access.storage().read { database in
+    return try await access.read { database in
       try body(database, try cluster(database, hash))
     }
   }
@@ -71,13 +71,13 @@ struct ServerAPI: Sendable {
     admin: Bool = false
   ) async throws -> Writer {
     let hash = try tokenHash(request, .nodeToken)
-    _ = try await access.storage().read { try node($0, hash, kind, admin) }
+    _ = try await access.read { try node($0, hash, kind, admin) }
     return Writer(hash: hash, admin: admin)
   }
 
   func clusterWriter(_ request: Request) async throws -> Writer {
     let hash = try tokenHash(request, .clusterToken)
-    _ = try await access.storage().read { try cluster($0, hash) }
+    _ = try await access.read { try cluster($0, hash) }
     return Writer(hash: hash, admin: false)
   }
 
@@ -102,12 +102,19 @@ struct ServerAPI: Sendable {
   private func write<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
+    // Rather than that its writers wait for what may never come: others may have a master.
+    if status.standing.isInDoubt { throw APIError.masterInDoubt }
     do {
-      return try await access.storage().write(body)
+      return try await access.write(body)
     } catch let error as DatabaseError {
       if error.resultCode == .SQLITE_READONLY { status.update { $0.failedToWrite() } }
       // Whether this is still the master shows in a write that nobody waits for.
       if error.resultCode != .SQLITE_CONSTRAINT { status.wishForHeartbeat() }
+      throw error
+    } catch let error as StorageError {
+      // Until a heartbeat shows otherwise, this is not where writes go.
+      if case .outcomeUnknown = error { status.update { $0.failedToWrite() } }
+      status.wishForHeartbeat()
       throw error
     }
   }

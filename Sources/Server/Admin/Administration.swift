@@ -6,13 +6,19 @@ package import Logging
 ///
 /// Tokens are returned once and kept nowhere.
 package struct Administration: Sendable {
-  private let storage: Storage
-  private let clock: ServerClock
+  let storage: Storage
+  let clock: ServerClock
 
+  /// - Parameter makesTables: whether a file that does not exist or has no tables becomes a database.
   /// - Throws: whatever keeps the database from being opened, as an `AdministrationError`.
-  package init(database: String, logger: Logger, clock: ServerClock = .system) throws {
+  package init(
+    database: String,
+    makesTables: Bool = true,
+    logger: Logger,
+    clock: ServerClock = .system
+  ) throws {
     do {
-      storage = try StorageOpener(path: database, logger: logger).open()
+      storage = try StorageOpener(path: database, logger: logger).open(makesTables: makesTables)
     } catch {
       throw AdministrationError(StorageOpener.reason(error, database))
     }
@@ -142,15 +148,21 @@ package struct Administration: Sendable {
     return token
   }
 
-  private func perform<Value: Sendable>(
+  func perform<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
+    try await explaining { try await storage.write(body) }
+  }
+
+  func explaining<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
     do {
-      return try await storage.write(body)
+      return try await body()
     } catch let error as APIError {
       throw AdministrationError(error.message)
     } catch let error as DatabaseError where error.resultCode == .SQLITE_READONLY {
       throw AdministrationError("this node may not write; run the command on the master")
+    } catch let error as DatabaseError where error.resultCode == .SQLITE_BUSY {
+      throw AdministrationError("the database is in use; nothing was changed, try again")
     }
   }
 

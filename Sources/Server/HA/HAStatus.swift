@@ -23,6 +23,10 @@ final class HAStatus: Sendable {
     self.metrics = metrics
     self.logger = logger
     metrics.set(MetricNames.isMaster, to: standing.state == .master ? 1 : 0)
+    // Whoever asks how much a counter rose has to have seen it before.
+    for (old, new) in [("replica", "master"), ("master", "replica")] {
+      metrics.add(MetricNames.transitions, ["from_state": old, "to_state": new], by: 0)
+    }
   }
 
   var standing: Standing { state.withLock { $0.standing } }

@@ -10,6 +10,9 @@ struct HeartbeatService: Service {
   static let retryInterval = Duration.seconds(1)
   /// How long a server that stops tries to remove its row.
   static let farewellLimit = Duration.seconds(3)
+  /// How long a heartbeat may take. A server whose writes take longer is not where writes go, whatever it was before: on a
+  /// master that is cut off from the others they may wait for the length of that.
+  static let commitLimit = Duration.seconds(3)
 
   let configuration: ServerConfiguration
   let database: DatabaseAccess
@@ -40,8 +43,8 @@ struct HeartbeatService: Service {
   }
 
   private func beat() async {
-    guard (try? await database.opened()) != nil else { return }
     while !Task.isCancelled {
+      guard (try? await database.opened()) != nil else { return }
       let succeeded = await heartbeat()
       let standing = status.standing
       let mayLead = standing.primary == nil && standing.state != .master
@@ -63,15 +66,21 @@ struct HeartbeatService: Service {
         let before = await file.look()
         status.update { $0.saw(before) }
       }
-      try await database.storage().write { database in
-        try ReplicaRegistry.heartbeat(
-          database,
-          id: id,
-          address: address,
-          isMaster: isMaster,
-          now: now
-        )
+      let committed = await within(Self.commitLimit) {
+        await Self.result {
+          try await database.write { database in
+            try ReplicaRegistry.heartbeat(
+              database,
+              id: id,
+              address: address,
+              isMaster: isMaster,
+              now: now
+            )
+          }
+        }
       }
+      guard let committed else { throw HeartbeatTimeout() }
+      try committed.get()
       if configuration.haMode == .auto {
         let after = await file.look()
         status.update { $0.committedHeartbeat(after) }
@@ -91,11 +100,21 @@ struct HeartbeatService: Service {
     }
   }
 
+  private static func result(
+    _ body: @Sendable () async throws -> Void
+  ) async -> Result<Void, any Error> {
+    do {
+      return .success(try await body())
+    } catch {
+      return .failure(error)
+    }
+  }
+
   /// What this server's own database knows of all.
   private func overview() async {
     let now = clock.now()
     guard
-      let overview = try? await database.storage().read({
+      let overview = try? await database.read({
         try ReplicaRegistry.overview($0, now: now)
       })
     else { return }
@@ -107,15 +126,19 @@ struct HeartbeatService: Service {
   }
 
   private func farewell() async {
-    guard let storage = try? database.storage() else { return }
     let id = configuration.instanceID
     let removed: Void? = await within(Self.farewellLimit) {
-      try? await storage.write { try ReplicaRegistry.remove($0, id: id) }
+      try? await database.write { try ReplicaRegistry.remove($0, id: id) }
     }
     if removed == nil {
       logger.warning("The row of this server stays in the registry until another one removes it")
     }
   }
+}
+
+/// A heartbeat goes on without anybody waiting for it.
+private struct HeartbeatTimeout: Error, CustomStringConvertible {
+  let description = "it was not committed within \(HeartbeatService.commitLimit)"
 }
 
 /// Runs something for a limited time; nil when that did not suffice. What is run must end when it is cancelled, or else

@@ -15,6 +15,8 @@ struct Standing: Equatable, Sendable {
   private(set) var state: State = .starting
   /// The primary's name while the file says one.
   private(set) var primary: String?
+  /// Whether this was the master until a write failed, and nobody has said since who is: it may have been cut off.
+  private(set) var isInDoubt = false
   private var hasLooked = false
 
   init(_ mode: ServerConfiguration.HAMode) {
@@ -41,6 +43,7 @@ struct Standing: Equatable, Sendable {
     case .names(let name):
       primary = name
       state = .replica
+      isInDoubt = false
     case .unknown:
       primary = nil
       if state == .master { state = .replica }
@@ -53,12 +56,14 @@ struct Standing: Equatable, Sendable {
     guard mode == .auto else { return }
     let wasMissing = hasLooked && primary == nil
     saw(file)
+    isInDoubt = false
     if wasMissing, file == .missing { state = .master }
   }
 
   /// A heartbeat or another write could not be committed.
   mutating func failedToWrite() {
     guard mode == .auto, state != .replica else { return }
+    isInDoubt = state == .master
     state = .replica
   }
 }

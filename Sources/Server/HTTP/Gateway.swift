@@ -79,35 +79,40 @@ struct Gateway: RouterMiddleware {
   }
 
   /// What a client is told of an error.
-  private func refusal(_ error: any Error) -> APIError {
+  func refusal(_ error: any Error) -> APIError {
     switch error {
     case let error as APIError: return error
     case let error as HTTPError:
       if error.status == .notFound { return APIError(.notFound, "not_found", "no such path") }
       return APIError(error.status, "invalid_request", error.body ?? error.status.reasonPhrase)
     case let error as DatabaseError: return refusal(error)
-    case StorageError.tooManyWrites:
-      return APIError(.serviceUnavailable, "busy", "too many writes are waiting", retryAfter: 1)
+    case let error as StorageError: return refusal(error)
     default:
       return APIError(.internalServerError, "internal_error", "an internal error occurred")
     }
   }
 
+  /// With every 503 a change was certainly not made, so that whoever gets one may try again; where nobody knows, it is a 500.
+  private func refusal(_ error: StorageError) -> APIError {
+    switch error {
+    case .tooManyWrites: APIError(.serviceUnavailable, "busy", "\(error)", retryAfter: 1)
+    case .noAnswer, .undone: .databaseUnavailable("\(error)")
+    case .outcomeUnknown: .outcomeUnknown
+    }
+  }
+
   private func refusal(_ error: DatabaseError) -> APIError {
+    if error.extendedResultCode == .SQLITE_READONLY_DBMOVED {
+      return .databaseUnavailable("the database was replaced")
+    }
     switch error.resultCode {
     case .SQLITE_READONLY: return .notMaster(status.masterURL)
     case .SQLITE_BUSY, .SQLITE_LOCKED, .SQLITE_PROTOCOL:
       return APIError(.serviceUnavailable, "busy", "the database is busy", retryAfter: 1)
     case .SQLITE_FULL:
       return APIError(.serviceUnavailable, "no_space", "the disk is full", retryAfter: 30)
-    case .SQLITE_IOERR, .SQLITE_CANTOPEN:
-      // A write may have been made: whoever asks again has to look first.
-      return APIError(
-        .serviceUnavailable,
-        "database_unavailable",
-        "the database cannot be used; a change may or may not have been made",
-        retryAfter: 1
-      )
+    case .SQLITE_IOERR, .SQLITE_CANTOPEN, .SQLITE_NOTADB:
+      return .databaseUnavailable("the database cannot be used")
     default:
       return APIError(.internalServerError, "internal_error", "an internal error occurred")
     }

@@ -17,6 +17,7 @@ enum MetricNames {
   static let clusters = "nebulagc_clusters_total"
   static let bundles = "nebulagc_bundle_operations_total"
   static let databaseReady = "nebulagc_db_ready"
+  static let databaseLosses = "nebulagc_db_losses_total"
   static let info = "nebulagc_build_info"
 
   /// Families that have no sample until one of their label sets is seen.
@@ -53,7 +54,11 @@ enum MetricNames {
     nodes: .init(kind: .gauge, help: "Nodes of all clusters."),
     clusters: .init(kind: .gauge, help: "Clusters of all tenants."),
     bundles: .init(kind: .counter, help: "Bundles stored and handed out."),
-    databaseReady: .init(kind: .gauge, help: "1 once the database can be used."),
+    databaseReady: .init(kind: .gauge, help: "1 while the database can be used."),
+    databaseLosses: .init(
+      kind: .counter,
+      help: "How often what was open was no longer the database, and was opened anew."
+    ),
     info: .init(kind: .gauge, help: "1, with the version of this server."),
   ]
 }

@@ -11,18 +11,67 @@ final class DatabaseAccess: Service, Sendable {
     case ended
   }
 
+  /// How often it is made sure that the file that is open is the one at its path.
+  static let lookInterval = Duration.milliseconds(500)
+  /// A file system that does not say for so long what is at a path is taken for lost.
+  static let lookLimit = Duration.seconds(5)
+  /// How long a database is given to be closed before it is left to itself. On a file system that works nothing in it takes as
+  /// long; on one that is gone SQLite can try to read for ten seconds.
+  static let closeLimit = Duration.seconds(2)
+
   private let state = Mutex(State.waiting("the database has not been opened yet", [:]))
   private let lastWaiter = Atomic<UInt64>(0)
   private let opener: StorageOpener
   private let metrics: ServerMetrics
+  private let logger: Logger
+  private let onLoss: @Sendable () -> Void
+  /// Rung when an error may mean that the database is lost.
+  private let doubts = Bell()
+  private let isInDoubt = Atomic(false)
 
-  init(_ opener: StorageOpener, metrics: ServerMetrics) {
+  init(
+    _ opener: StorageOpener,
+    metrics: ServerMetrics,
+    logger: Logger,
+    onLoss: @escaping @Sendable () -> Void
+  ) {
     self.opener = opener
     self.metrics = metrics
+    self.logger = logger
+    self.onLoss = onLoss
+  }
+
+  func read<Value: Sendable>(
+    _ body: @escaping @Sendable (Database) throws -> Value
+  ) async throws -> Value {
+    do {
+      return try await storage().read(body)
+    } catch {
+      doubt(error)
+      throw error
+    }
+  }
+
+  /// As `Storage.write`; a server without a database makes none either.
+  func write<Value: Sendable>(
+    _ body: @escaping @Sendable (Database) throws -> Value
+  ) async throws -> Value {
+    do {
+      return try await storage().write(body)
+    } catch {
+      doubt(error)
+      throw error
+    }
+  }
+
+  private func doubt(_ error: any Error) {
+    guard StorageError.raisesDoubt(error) else { return }
+    isInDoubt.store(true, ordering: .relaxed)
+    doubts.ring()
   }
 
   /// - Throws: `APIError.notReady` until the database is open.
-  func storage() throws -> Storage {
+  private func storage() throws -> Storage {
     try state.withLock { state in
       switch state {
       case .open(let storage): return storage
@@ -33,6 +82,7 @@ final class DatabaseAccess: Service, Sendable {
   }
 
   /// Waits for it, or until the task is cancelled.
+  @discardableResult
   func opened() async throws -> Storage {
     let id = lastWaiter.wrappingAdd(1, ordering: .relaxed).newValue
     return try await withTaskCancellationHandler {
@@ -62,19 +112,34 @@ final class DatabaseAccess: Service, Sendable {
     }
   }
 
-  /// Opens it, and closes it when all who use it have ended.
+  /// Opens it, and anew whenever it was lost; closes it when all who use it have ended.
   func run() async throws {
-    let storage = try? await cancelWhenGracefulShutdown { [self] in
-      try await opener.openWhenPossible { reason in
+    var makesTables = true
+    while let storage = await open(makesTables: makesTables) {
+      makesTables = false
+      publish(storage)
+      guard let loss = await cancelWhenGracefulShutdown({ await self.watch(storage) }) else {
+        _ = end()
+        await close(storage)
+        return
+      }
+      await lose(storage, loss)
+    }
+    for waiter in end() { waiter.resume(throwing: CancellationError()) }
+  }
+
+  /// - Returns: nil when the server stops before it could be opened.
+  private func open(makesTables: Bool) async -> Storage? {
+    try? await cancelWhenGracefulShutdown { [self] in
+      try await opener.openWhenPossible(makesTables: makesTables) { reason in
         state.withLock { state in
           if case .waiting(_, let waiting) = state { state = .waiting(reason, waiting) }
         }
       }
     }
-    guard let storage else {
-      for waiter in end() { waiter.resume(throwing: CancellationError()) }
-      return
-    }
+  }
+
+  private func publish(_ storage: Storage) {
     let waiting = state.withLock { state -> [CheckedContinuation<Storage, any Error>] in
       defer { state = .open(storage) }
       if case .waiting(_, let waiting) = state { return Array(waiting.values) }
@@ -82,9 +147,60 @@ final class DatabaseAccess: Service, Sendable {
     }
     metrics.set(MetricNames.databaseReady, to: 1)
     for waiter in waiting { waiter.resume(returning: storage) }
-    try? await gracefulShutdown()
-    _ = end()
-    try storage.close()
+  }
+
+  /// Returns why the database is lost once it is; nil when the task is cancelled before.
+  private func watch(_ storage: Storage) async -> String? {
+    while !Task.isCancelled {
+      await doubts.wait(atMost: Self.lookInterval)
+      let isInDoubt = isInDoubt.exchange(false, ordering: .relaxed)
+      if let loss = await loss(of: storage, isInDoubt: isInDoubt) { return loss }
+    }
+    return nil
+  }
+
+  /// A lock that is held, a full disk, a replica that may not write, or a disk that is slow, is no loss: after an error it is
+  /// one when the file is another, or cannot be read by what has it open.
+  private func loss(of storage: Storage, isInDoubt: Bool) async -> String? {
+    let seen = await within(Self.lookLimit) { () -> String?? in
+      .some(try? await inBackground { storage.loss() })
+    }
+    if Task.isCancelled { return nil }
+    guard let seen else { return "the file system under the database does not answer" }
+    if let loss = seen { return loss }
+    guard isInDoubt else { return nil }
+    do {
+      _ = try await storage.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM sqlite_schema") }
+      return nil
+    } catch StorageError.noAnswer {
+      return nil
+    } catch {
+      return !Task.isCancelled && StorageError.raisesDoubt(error)
+        ? "the database cannot be read any more (\(error))" : nil
+    }
+  }
+
+  private func lose(_ storage: Storage, _ loss: String) async {
+    logger.error("The database is lost and will be opened anew", metadata: ["reason": "\(loss)"])
+    metrics.set(MetricNames.databaseReady, to: 0)
+    metrics.add(MetricNames.databaseLosses)
+    state.withLock { $0 = .waiting(loss, [:]) }
+    storage.giveUp(APIError.notReady(loss))
+    onLoss()
+    await close(storage)
+  }
+
+  /// On a file system that hangs this never ends, and on none may it hold up a thread that others need.
+  private func close(_ storage: Storage) async {
+    let isClosed: Bool? = await within(Self.closeLimit) {
+      do {
+        try await inBackground { try storage.close() }
+      } catch {
+        self.logger.warning("The database did not close well", metadata: ["error": "\(error)"])
+      }
+      return true
+    }
+    if isClosed == nil { logger.warning("The database does not close and is left to itself") }
   }
 
   private func end() -> [CheckedContinuation<Storage, any Error>] {

@@ -1,4 +1,5 @@
 import GRDB
+import GRDBSQLite
 import Synchronization
 
 /// The database of a server, from the moment it can be used.
@@ -16,48 +17,156 @@ package final class Storage: Sendable {
   /// How long a lock is waited for, in seconds.
   static let busySeconds: Double = 5
 
+  /// How long an answer of the database is waited for. Each is far above what a working file system needs, with
+  /// the wait for a lock, and only a file system that hangs takes as long.
+  struct Limits: Sendable {
+    var read = Duration.seconds(10)
+    var write = Duration.seconds(30)
+  }
+
   private let pool: DatabasePool
+  private let file: OpenedFile
+  private let limits: Limits
   private let group = Mutex(Group())
 
   private struct Group {
     var waiting: [Job] = []
     var isRunning = false
+    /// Why no more writes are taken.
+    var refusal: (any Error)?
+  }
+
+  /// How a transaction ended.
+  private enum Outcome: Sendable {
+    case made
+    case notMade(any Error)
+    case unknown(any Error)
   }
 
   /// One write: makes it, and tells the caller how it ended once that is certain.
   private struct Job: Sendable {
-    /// Returns what is to be called with nil after the commit, or with why there was none.
-    let perform: @Sendable (Database) -> @Sendable ((any Error)?) -> Void
+    /// Returns what is to be told the end of the transaction; nil when nobody waits for the write any more, which then
+    /// is not made.
+    let perform: @Sendable (Database) -> (@Sendable (Outcome) -> Void)?
     let refuse: @Sendable (any Error) -> Void
   }
 
-  init(pool: DatabasePool) { self.pool = pool }
+  init(pool: DatabasePool, file: OpenedFile, limits: Limits = Limits()) {
+    self.pool = pool
+    self.file = file
+    self.limits = limits
+  }
+
+  /// Why the file that is open is not the one at its path any more; nil while it is. May block.
+  func loss() -> String? { file.loss() }
 
   func read<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
-    try await pool.read(body)
+    let pending = Pending<Value>()
+    do {
+      return try await pending.value(within: limits.read, late: { _ in StorageError.noAnswer }) {
+        begin(pending, body)
+      }
+    } catch let error as DatabaseError {
+      // Whatever SQLite says of a database that is being closed, or is: that it was lost says more.
+      throw group.withLock { $0.refusal } ?? error
+    }
+  }
+
+  /// Only enqueues it. Under the lock, since closing takes the connections away from under who is about to use them.
+  private func begin<Value: Sendable>(
+    _ pending: Pending<Value>,
+    _ body: @escaping @Sendable (Database) throws -> Value
+  ) {
+    let refusal = group.withLock { group in
+      guard group.refusal == nil else { return group.refusal }
+      pool.asyncRead { access in
+        guard pending.begin() else { return }
+        pending.finish(Result { try body(access.get()) })
+      }
+      return nil
+    }
+    if let refusal { pending.finish(.failure(refusal)) }
   }
 
   /// Makes changes that are all there or not at all. An error of `body` undoes its own changes alone.
+  /// - Throws: `StorageError.outcomeUnknown` when nobody can say which of the two it is; with every other error the changes
+  ///   are certainly not there.
   func write<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
-    try await withCheckedThrowingContinuation { continuation in
-      let job = Job(
-        perform: { database in
-          let result = Result { try Self.inSavepoint(database, body) }
-          return { failure in
-            continuation.resume(with: failure.map { .failure($0) } ?? result)
-          }
-        },
-        refuse: { continuation.resume(throwing: $0) }
-      )
+    let pending = Pending<Value>()
+    let job = Job(
+      perform: { database in
+        guard pending.begin() else { return nil }
+        let result = Result { try Self.inSavepoint(database, body) }
+        return { pending.finish(Self.answer(result, $0)) }
+      },
+      refuse: { pending.finish(.failure($0)) }
+    )
+    return try await pending.value(
+      within: limits.write,
+      late: { $0 ? StorageError.outcomeUnknown(StorageError.noAnswer) : StorageError.noAnswer }
+    ) {
       enqueue(job)
     }
   }
 
-  func close() throws { try pool.close() }
+  /// Writes whose turn has not come.
+  var waiting: Int { group.withLock { $0.waiting.count } }
+
+  /// Lets nobody write any more: who waits for his turn is told why, and so is whoever cannot read any more. What is being
+  /// written ends as it may.
+  func giveUp(_ reason: any Error) {
+    let waiting = group.withLock { group in
+      group.refusal = reason
+      defer { group.waiting = [] }
+      return group.waiting
+    }
+    for job in waiting { job.refuse(reason) }
+  }
+
+  /// Bytes of the database without its log.
+  func size() async throws -> Int64 {
+    try await read { database in
+      let (pages, bytes) = (
+        try Int64.fetchOne(database, sql: "PRAGMA page_count"),
+        try Int64.fetchOne(database, sql: "PRAGMA page_size")
+      )
+      return (pages ?? 0) * (bytes ?? 0)
+    }
+  }
+
+  /// Writes the whole database anew without what is free in it. Takes as long as that takes: no limit holds.
+  func compact(analyzes: Bool) async throws {
+    try await pool.writeWithoutTransaction { database in
+      try database.execute(sql: "VACUUM")
+      if analyzes { try database.execute(sql: "ANALYZE") }
+      // The file shrinks only now, and a reader may put that off: then with the next checkpoint.
+      _ = try? database.checkpoint(.truncate)
+    }
+  }
+
+  /// Closes it when all who use it have ended, which on a file system that hangs is never.
+  func close() throws {
+    group.withLock { $0.refusal = $0.refusal ?? APIError.notReady("the server is stopping") }
+    if loss() != nil { letGo() }
+    try pool.close()
+  }
+
+  /// Sees to it that closing a file that lies elsewhere now, or nowhere, touches nothing at its path: SQLite removes the
+  /// write-ahead log by name, and tells files apart by the inode alone, which is the same on two mounts. What the log holds
+  /// goes into the file that it belongs to, since a log that is left beside another database would be played into that.
+  private func letGo() {
+    try? pool.writeWithoutTransaction { database in
+      var keeps: CInt = 1
+      // Nobody lets go of a lock on a dead mount.
+      sqlite3_busy_timeout(database.sqliteConnection, 0)
+      sqlite3_file_control(database.sqliteConnection, "main", SQLITE_FCNTL_PERSIST_WAL, &keeps)
+      try database.checkpoint(.truncate)
+    }
+  }
 
   private static func inSavepoint<Value>(
     _ database: Database,
@@ -72,17 +181,36 @@ package final class Storage: Sendable {
     return value
   }
 
+  private static func answer<Value>(
+    _ result: Result<Value, any Error>,
+    _ outcome: Outcome
+  ) -> Result<Value, any Error> {
+    switch outcome {
+    case .made: return result
+    case .notMade(let error):
+      if case .failure(let own as DatabaseError) = result { return .failure(own) }
+      return .failure(error)
+    case .unknown(let error):
+      // What was refused is not there in any case. The reason may have been another write of the same transaction.
+      if case .failure = result { return .failure(error) }
+      return .failure(StorageError.outcomeUnknown(error))
+    }
+  }
+
   private func enqueue(_ job: Job) {
-    enum Next { case refuse, run, nothing }
+    enum Next { case refuse(any Error), run, nothing }
     let next = group.withLock { group -> Next in
-      guard group.waiting.count < Self.maximumWaiting else { return .refuse }
+      if let refusal = group.refusal { return .refuse(refusal) }
+      guard group.waiting.count < Self.maximumWaiting else {
+        return .refuse(StorageError.tooManyWrites)
+      }
       group.waiting.append(job)
       guard !group.isRunning else { return .nothing }
       group.isRunning = true
       return .run
     }
     switch next {
-    case .refuse: job.refuse(StorageError.tooManyWrites)
+    case .refuse(let error): job.refuse(error)
     case .run: pool.asyncWriteWithoutTransaction { self.runGroups($0) }
     case .nothing: break
     }
@@ -103,21 +231,70 @@ package final class Storage: Sendable {
   }
 
   private func run(_ jobs: [Job], _ database: Database) {
-    var finished: [@Sendable ((any Error)?) -> Void] = []
+    var performed = 0
+    var finishes: [@Sendable (Outcome) -> Void] = []
     do {
       // Immediate: a transaction that reads first and writes later can be refused in the midst of it.
-      try database.inTransaction(.immediate) {
-        for job in jobs { finished.append(job.perform(database)) }
-        return .commit
+      try database.beginTransaction(.immediate)
+      for job in jobs {
+        let finish = job.perform(database)
+        performed += 1
+        if let finish { finishes.append(finish) }
+        // SQLite undoes all of it by itself after some errors, and what came next would be a transaction of its own.
+        guard database.isInsideTransaction else { throw StorageError.undone }
       }
-      for finish in finished { finish(nil) }
+      if let loss = loss() { throw APIError.notReady(loss) }
     } catch {
-      for finish in finished { finish(error) }
-      for job in jobs.dropFirst(finished.count) { job.refuse(error) }
+      try? database.rollback()
+      for finish in finishes { finish(.notMade(error)) }
+      for job in jobs.dropFirst(performed) { job.refuse(error) }
+      return
+    }
+    let outcome = commit(database)
+    for finish in finishes { finish(outcome) }
+  }
+
+  private func commit(_ database: Database) -> Outcome {
+    do {
+      try database.commit()
+      // It can be in a file that nobody will see again.
+      return loss().map { .unknown(APIError.notReady($0)) } ?? .made
+    } catch {
+      try? database.rollback()
+      // A COMMIT that met a lock has written nothing. After any other error the transaction may be found in the log when
+      // the database is opened the next time, or be on other nodes.
+      let isBusy = (error as? DatabaseError)?.resultCode == .SQLITE_BUSY
+      return isBusy ? .notMade(error) : .unknown(error)
     }
   }
 }
 
-package enum StorageError: Error {
+package enum StorageError: Error, CustomStringConvertible {
   case tooManyWrites
+  /// The file system hangs, or the caller gave up.
+  case noAnswer
+  /// Another write of the same transaction met an error after which SQLite undid them all.
+  case undone
+  /// Changes of which nobody can say whether they were made, and what happened.
+  case outcomeUnknown(any Error)
+
+  package var description: String {
+    switch self {
+    case .tooManyWrites: "too many writes are waiting"
+    case .noAnswer: "the database does not answer"
+    case .undone: "another change was undone, and this one with it"
+    case .outcomeUnknown(let error): "the change may or may not have been made: \(error)"
+    }
+  }
+
+  /// Whether what is open may not be what is at the path any more.
+  static func raisesDoubt(_ error: any Error) -> Bool {
+    switch error {
+    case StorageError.outcomeUnknown, StorageError.noAnswer, StorageError.undone: true
+    case let error as DatabaseError:
+      error.extendedResultCode == .SQLITE_READONLY_DBMOVED
+        || [.SQLITE_IOERR, .SQLITE_CANTOPEN, .SQLITE_NOTADB].contains(error.resultCode)
+    default: false
+    }
+  }
 }

@@ -10,20 +10,31 @@ package struct StorageOpener: Sendable {
   private let path: String
   private let logger: Logger
   static let pause = Duration.milliseconds(250)
+  /// For ever: as long as an attempt hangs in the file system, another one would, too.
+  private static let patience = Duration.seconds(100 * 365 * 86_400)
 
   package init(path: String, logger: Logger) {
     self.path = path
     self.logger = logger
   }
 
+  /// - Parameter makesTables: whether a database that has none of the tables, or no file at all, becomes one that has. A
+  ///   server that had one open must not: it would serve an empty one, and take writes, where a mount is missing.
   /// - Throws: whatever keeps the database from being used now.
-  package func open() throws -> Storage {
+  package func open(makesTables: Bool = true) throws -> Storage {
+    let before = FileAtPath.look(path)
+    let patience = Self.patience(OpenedFile(path: path, identity: before))
+    if !makesTables { try expectTables(patience) }
     var configuration = Configuration()
-    configuration.busyMode = .timeout(Storage.busySeconds)
+    configuration.busyMode = patience
     configuration.maximumReaderCount = Storage.readers
     configuration.label = "nebulagc"
     let pool = try DatabasePool(path: path, configuration: configuration)
     do {
+      let file = OpenedFile(path: path, identity: FileAtPath.look(path))
+      guard before == .missing || before == file.identity else {
+        throw StorageOpenerError.changing(path)
+      }
       let migrations = Migrations.all
       let state = try pool.read { database in
         (
@@ -37,21 +48,57 @@ package struct StorageOpener: Sendable {
         try migrations.migrate(pool)
         logger.info("The tables are up to date", metadata: ["database": "\(path)"])
       }
-      return Storage(pool: pool)
+      return Storage(pool: pool, file: file)
     } catch {
       try? pool.close()
       throw error
     }
   }
 
+  /// Waits for a lock as SQLite itself would, but not on a file that is gone: nobody is left to release that one.
+  private static func patience(_ file: OpenedFile) -> Database.BusyMode {
+    if file.identity == .missing { return .timeout(Storage.busySeconds) }
+    // In milliseconds: 1, 2, 3 and so on up to the longest.
+    let longest = 25
+    let rising = longest * (longest + 1) / 2
+    let tries = longest + (Int(Storage.busySeconds * 1000) - rising) / longest
+    return .callback { count in
+      guard count < tries, file.loss() == nil else { return false }
+      Thread.sleep(forTimeInterval: Double(min(count + 1, longest)) / 1000)
+      return true
+    }
+  }
+
+  /// Looks without leaving anything beside the file: a write-ahead log of an empty one would hide what comes in its place.
+  private func expectTables(_ patience: Database.BusyMode) throws {
+    if FileAtPath.look(path) == .missing { throw StorageOpenerError.missing(path) }
+    var configuration = Configuration()
+    configuration.readonly = true
+    configuration.busyMode = patience
+    let hasTables: Bool
+    do {
+      let queue = try DatabaseQueue(path: path, configuration: configuration)
+      defer { try? queue.close() }
+      hasTables = try queue.read { try $0.tableExists("tenants") }
+    } catch let error as DatabaseError where error.resultCode == .SQLITE_READONLY {
+      // There is a journal to be played back, and so there was a database.
+      return
+    }
+    if !hasTables { throw StorageOpenerError.empty(path) }
+  }
+
   /// Tries until it can be opened, or the task is cancelled.
   /// - Parameter onWait: told why it cannot yet.
-  func openWhenPossible(onWait: @Sendable (String) -> Void) async throws -> Storage {
+  func openWhenPossible(
+    makesTables: Bool,
+    onWait: @Sendable (String) -> Void
+  ) async throws -> Storage {
     var said: String?
     while true {
       do {
-        return try await inBackground { try open() }
+        return try await attempt(makesTables: makesTables)
       } catch {
+        try Task.checkCancellation()
         let reason = Self.reason(error, path)
         onWait(reason)
         if said != reason { logger.warning("Waiting for the database: \(reason)") }
@@ -61,8 +108,20 @@ package struct StorageOpener: Sendable {
     }
   }
 
+  /// One attempt. It may hang in the file system for as long as that likes, and goes on by itself when the task is cancelled.
+  private func attempt(makesTables: Bool) async throws -> Storage {
+    let pending = Pending<Storage>()
+    return try await pending.value(within: Self.patience, late: { _ in CancellationError() }) {
+      DispatchQueue.global().async {
+        let result = Result { try open(makesTables: makesTables) }
+        if !pending.finish(result) { try? result.get().close() }
+      }
+    }
+  }
+
   /// What keeps a database from being used, for people.
   static func reason(_ error: any Error, _ path: String) -> String {
+    if case StorageError.noAnswer = error { return "\(path) does not answer" }
     guard let error = error as? DatabaseError else { return "\(error)" }
     switch error.resultCode {
     case .SQLITE_READONLY:
@@ -76,6 +135,23 @@ package struct StorageOpener: Sendable {
       return "\(path) is locked by another process"
     default:
       return "\(path): \(error.message ?? "error") (SQLite \(error.extendedResultCode.rawValue))"
+    }
+  }
+}
+
+/// Why a database is not opened though SQLite would.
+private enum StorageOpenerError: Error, CustomStringConvertible {
+  case missing(String)
+  case changing(String)
+  case empty(String)
+
+  var description: String {
+    switch self {
+    case .missing(let path):
+      "\(path) does not exist, and is not made here; only a server that starts does that"
+    case .changing(let path): "\(path) was replaced while it was being opened"
+    case .empty(let path):
+      "\(path) has no tables, and they are not made here; only a server that starts does that"
     }
   }
 }

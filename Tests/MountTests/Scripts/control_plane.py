@@ -7,89 +7,14 @@ master; each has to take writes and to show those of all others. After the kill 
 while the others go on answering reads, and every node that was confirmed must be there.
 """
 
-import ctypes
-import http.client
-import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 
+from control_plane_server import PATIENCE, Server, wait_for
+
 SERVER, DIRECTORY = sys.argv[1:3]
-PATIENCE = 30
-PR_SET_PDEATHSIG = 1
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def end_with_parent():
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-class Server:
-    def __init__(self, number, mount, daemon):
-        self.mount, self.daemon, self.port = mount, int(daemon), free_port()
-        self.environment = os.environ | {
-            "NEBULAGC_DB_PATH": f"{mount}/nebula.db",
-            "NEBULAGC_HMAC_SECRET": "0123456789abcdef0123456789abcdef",
-            "NEBULAGC_LISTEN_ADDR": f"127.0.0.1:{self.port}",
-            "NEBULAGC_PUBLIC_URL": f"http://127.0.0.1:{self.port}",
-            "NEBULAGC_HEARTBEAT_SECONDS": "1",
-            "NEBULAGC_RATELIMIT": "off",
-        }
-        self.log = f"{DIRECTORY}/server{number}.log"
-        self.process = None
-
-    def start(self):
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [SERVER], env=self.environment, stdout=log, stderr=log, preexec_fn=end_with_parent)
-
-    def admin(self, *arguments):
-        """What a command of the administrator prints, as a dictionary."""
-        output = subprocess.run(
-            [SERVER, "admin", *arguments], env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
-        return dict(line.split("=", 1) for line in output.splitlines())
-
-    def ask(self, method, path, token=None, body=None):
-        """Status and object of an answer; status 0 for none."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            headers = {"X-NebulaGC-Node-Token": token} if token else {}
-            connection.request(method, path, json.dumps(body) if body else None, headers)
-            answer = connection.getresponse()
-            text = answer.read()
-            return answer.status, json.loads(text) if text[:1] == b"{" else text.decode()
-        except OSError as error:
-            return 0, str(error)
-        finally:
-            connection.close()
-
-    def is_master(self):
-        return self.ask("GET", "/health/master")[0] == 200
-
-    def names(self, token):
-        status, answer = self.ask("GET", "/api/v1/nodes?page_size=500", token)
-        return {node["name"] for node in answer["data"]["nodes"]} if status == 200 else None
-
-    def explain(self):
-        with open(self.log, encoding="utf-8") as log:
-            lines = [line for line in log.readlines() if " Request" not in line]
-        return f"{self.mount}: " + "".join(lines[-15:])
-
-
-def wait_for(what, servers, condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"waited {PATIENCE} s for {what}\n" + "\n".join(server.explain() for server in servers))
-        time.sleep(0.02)
 
 
 def write(server, token, name, confirmed):
@@ -149,7 +74,11 @@ def fail_over(servers, token, confirmed):
             sys.exit(f"a server ended with {server.process.returncode}\n{server.explain()}")
 
 
-SERVERS = [Server(number, *argument.rsplit(":", 1)) for number, argument in enumerate(sys.argv[3:])]
+SERVERS = []
+for argument in sys.argv[3:]:
+    mount, daemon = argument.rsplit(":", 1)
+    SERVERS.append(Server(SERVER, DIRECTORY, mount, len(SERVERS)))
+    SERVERS[-1].daemon = int(daemon)
 try:
     run(SERVERS)
 finally:

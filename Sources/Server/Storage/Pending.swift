@@ -1,0 +1,68 @@
+import Synchronization
+
+/// One thing that is waited for and that somebody else does on a thread of his own: it ends when that is done, when
+/// the time is over, or when the waiting task is cancelled, whatever comes first. Nothing that hangs in a file
+/// system holds up who waits for it.
+final class Pending<Value: Sendable>: Sendable {
+  private struct State {
+    var waiter: CheckedContinuation<Value, any Error>?
+    var hasBegun = false
+    var isOver = false
+  }
+
+  private let state = Mutex(State())
+
+  /// For whoever does it, right before.
+  /// - Returns: false when nobody waits any more and it must not be done.
+  func begin() -> Bool {
+    state.withLock { state in
+      state.hasBegun = true
+      return !state.isOver
+    }
+  }
+
+  /// - Returns: whether somebody has waited for this.
+  @discardableResult
+  func finish(_ result: Result<Value, any Error>) -> Bool {
+    let waiter = state.withLock { state in
+      state.isOver = true
+      return state.waiter.take()
+    }
+    waiter?.resume(with: result)
+    return waiter != nil
+  }
+
+  /// Starts it and waits.
+  /// - Parameters:
+  ///   - late: what is thrown when it does not end in time; told whether it had begun.
+  ///   - start: makes somebody do it, without waiting.
+  func value(
+    within limit: Duration,
+    late: @escaping @Sendable (_ hasBegun: Bool) -> any Error,
+    start: () -> Void
+  ) async throws -> Value {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask {
+        try? await Task.sleep(for: limit)
+        self.giveUp(late)
+      }
+      defer { group.cancelAll() }
+      return try await withCheckedThrowingContinuation { continuation in
+        let isOver = state.withLock { state in
+          if !state.isOver { state.waiter = continuation }
+          return state.isOver
+        }
+        if isOver { continuation.resume(throwing: late(false)) } else { start() }
+      }
+    }
+  }
+
+  private func giveUp(_ late: @Sendable (Bool) -> any Error) {
+    // At once, so that what is said not to have begun never begins.
+    let (waiter, hasBegun) = state.withLock { state in
+      state.isOver = true
+      return (state.waiter.take(), state.hasBegun)
+    }
+    waiter?.resume(throwing: late(hasBegun))
+  }
+}
