@@ -29,12 +29,12 @@ KILLS := 2000
 
 lint_paths := $(wildcard Sources Tests Package.swift Benchmarks Fuzzing)
 
-.PHONY: help up test built-for-tests conformance crash-test simulate cluster-test fuzz fuzz-test soak bench bench-cluster deploy-test lint format build clean packages
+.PHONY: help up test built-for-tests conformance crash-test simulate cluster-test fuzz fuzz-test soak bench bench-cluster bench-server deploy-test ha-test alerts-test lint format build clean packages
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ## Start three nodes on this machine, to try Halite; Ctrl-C stops them.
+up: ## Start three nodes with servers on this machine, to try Halite; Ctrl-C stops them.
 	@scripts/up.sh
 
 test: built-for-tests ## Run all tests.
@@ -80,6 +80,11 @@ bench-cluster: packages ## Measure three voters: commits, failover, catching up,
 	python3 scripts/cluster/measure.py "$$(swift build -c release --show-bin-path)/halite"
 	python3 scripts/cluster/forwarding.py "$$(swift build -c release --show-bin-path)/halite"
 
+bench-server: packages ## Measure the control-plane server on three nodes, with wrk.
+	swift build -c release --product halite
+	swift build -c release --product nebulagc-server
+	python3 scripts/server/measure.py "$$(swift build -c release --show-bin-path)"
+
 bench: packages ## Measure beside plain ext4.
 	scripts/conformance/build.sh speedtest1
 	swift build -c release --product halite
@@ -90,8 +95,21 @@ bench: packages ## Measure beside plain ext4.
 build: packages ## Build the command for use: .build/release/halite.
 	swift build -c release --product halite
 
-deploy-test: ## Check the configuration of balancers and alerts under deploy/ with haproxy and promtool.
+deploy-test: packages ## Check all of deploy/ with the programs that read it.
+	test -x .build/release/nebulagc-server -o -x .build/debug/nebulagc-server || \
+	  { swift build --product halite && swift build --product nebulagc-server; }
 	scripts/deploy-test.sh
+
+ha-test: packages ## Run every command of docs/ha.md on hosts of network namespaces: make ha-test CHAPTER=topology.
+	scripts/ha-test.sh $(CHAPTER)
+
+alerts-test: packages ## Three servers behind HAProxy and NGINX lose their master; Prometheus must notice.
+	@test -x .build/release/halite -a -x .build/release/nebulagc-server \
+	  -o -x .build/debug/halite -a -x .build/debug/nebulagc-server || \
+	  { swift build -c release --product halite && swift build -c release --product nebulagc-server; }
+	@binaries=.build/debug; \
+	  test -x .build/release/halite -a -x .build/release/nebulagc-server && binaries=.build/release; \
+	  python3 scripts/ha/alerts.py "$${HALITE_HA_BIN:-$$binaries}"
 
 lint: ## Check the format of all sources.
 	swift format lint --strict --recursive $(lint_paths)
