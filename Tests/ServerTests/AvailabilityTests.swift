@@ -63,7 +63,12 @@ import Testing
       #expect(try await server.metric("nebulagc_ha_heartbeat_errors_total") ?? 0 > 0)
       // Nobody waits here for a lock while another server may be the master.
       let path = "/api/v1/nodes"
-      let refused = try await server.send("POST", path, token: made.nodeToken, json: #"{"name":"x"}"#)
+      let refused = try await server.send(
+        "POST",
+        path,
+        token: made.nodeToken,
+        json: #"{"name":"x"}"#
+      )
       #expect(refused.status == 503 && refused.error == "no_master")
       #expect(refused.headers["retry-after"] == "1")
       try await other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }

@@ -103,7 +103,10 @@ struct ServerAPI: Sendable {
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
     // Rather than that its writers wait for what may never come: others may have a master.
-    if status.standing.isInDoubt { throw APIError.masterInDoubt }
+    if status.standing.isInDoubt {
+      status.wishForHeartbeat()
+      throw APIError.masterInDoubt
+    }
     do {
       return try await access.write(body)
     } catch let error as DatabaseError {
