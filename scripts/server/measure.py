@@ -96,7 +96,7 @@ def wrk(url, token, connections, script=None, names=""):
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     return {
         "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),
-        "p50": re.search(r"50%\s+(\S+)", text)[1], "p99": re.search(r"99%\s+(\S+)", text)[1],
+        "p50": re.search(r"^\s+50%\s+(\S+)", text, re.M)[1], "p99": re.search(r"^\s+99%\s+(\S+)", text, re.M)[1],
         "errors": int(errors[1]) if errors else 0, "sockets": "Socket errors" in text,
     }
 
