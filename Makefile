@@ -107,9 +107,7 @@ alerts-test: packages ## Three servers behind HAProxy and NGINX lose their maste
 	@test -x .build/release/halite -a -x .build/release/nebulagc-server \
 	  -o -x .build/debug/halite -a -x .build/debug/nebulagc-server || \
 	  { swift build -c release --product halite && swift build -c release --product nebulagc-server; }
-	@binaries=.build/debug; \
-	  test -x .build/release/halite -a -x .build/release/nebulagc-server && binaries=.build/release; \
-	  python3 scripts/ha/alerts.py "$${HALITE_HA_BIN:-$$binaries}"
+	@python3 scripts/ha/alerts.py "$$(scripts/binaries.sh)"
 
 lint: ## Check the format of all sources.
 	swift format lint --strict --recursive $(lint_paths)

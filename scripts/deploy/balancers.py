@@ -8,24 +8,19 @@ balancers.py haproxy|nginx DIRECTORY, the latter for what the balancer writes.
 import http.client
 import json
 import os
-import socket
-import string
 import subprocess
 import sys
 import time
 
 from standin import StandIn
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "shared"))
+from nodes import free_port  # noqa: E402
+
 DEPLOY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy")
 MEGABYTE = 1 << 20
 # Until a balancer that checks every half a second has noticed a change, on a busy machine.
 PATIENCE = 15
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start_nginx(environment, directory):

@@ -44,30 +44,29 @@ final class DatabaseAccess: Service, Sendable {
   func read<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
-    do {
-      return try await storage().read(body)
-    } catch {
-      doubt(error)
-      throw error
-    }
+    try await use { try await $0.read(body) }
   }
 
   /// As `Storage.write`; a server without a database makes none either.
   func write<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
-    do {
-      return try await storage().write(body)
-    } catch {
-      doubt(error)
-      throw error
-    }
+    try await use { try await $0.write(body) }
   }
 
-  private func doubt(_ error: any Error) {
-    guard StorageError.raisesDoubt(error) else { return }
-    isInDoubt.store(true, ordering: .relaxed)
-    doubts.ring()
+  /// Notes an error after which the database may be lost.
+  private func use<Value: Sendable>(
+    _ body: (Storage) async throws -> Value
+  ) async throws -> Value {
+    do {
+      return try await body(storage())
+    } catch {
+      if StorageError.raisesDoubt(error) {
+        isInDoubt.store(true, ordering: .relaxed)
+        doubts.ring()
+      }
+      throw error
+    }
   }
 
   /// - Throws: `APIError.notReady` until the database is open.
