@@ -1,6 +1,8 @@
 import ArgumentParser
 import Foundation
 import Logging
+import NIOCore
+import NIOPosix
 import Server
 import ServiceLifecycle
 import UnixSignals
@@ -17,6 +19,9 @@ struct ServeCommand: AsyncParsableCommand {
   @OptionGroup var options: SettingsOptions
 
   mutating func run() async throws {
+    // A request then stays on the thread that has its connection, instead of going to another one and back with
+    // every step. Nothing here blocks a thread of the Swift concurrency pool, or it would block connections.
+    NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor()
     let settings: ServerConfiguration
     do {
       settings = try options.settings().configuration()

@@ -264,20 +264,23 @@ extension HaliteNode {
   }
 
   /// What keeps this node in touch with the others.
-  func linkServices() -> [any Service] {
-    var services: [any Service] = []
-    if let server { services.append(CancelledAtShutdown { try await server.run() }) }
-    if let voters { services.append(CancelledAtShutdown { try await voters.run() }) }
+  func linkServices() -> [NodeService] {
+    var services: [NodeService] = []
+    func add(_ name: String, _ body: @escaping @Sendable () async throws -> Void) {
+      services.append(NodeService(name: name, service: CancelledAtShutdown(body)))
+    }
+    if let server { add("replicas") { try await server.run() } }
+    if let voters { add("voters") { try await voters.run() } }
     switch (configuration.lease.kind, roles.current) {
     case (.quorum, _):
-      services.append(LeaseService(node: self))
+      services.append(NodeService(name: "lease", service: LeaseService(node: self)))
     case (_, .replica(let client?, _)):
-      services.append(CancelledAtShutdown { try await client.run() })
+      add("primary") { try await client.run() }
     default: break
     }
     if case .tls(let credentials) = parts.security {
       let watcher = TLSWatcher(credentials, pool: pool)
-      services.append(CancelledAtShutdown { try await watcher.run() })
+      add("certificates") { try await watcher.run() }
     }
     return services
   }

@@ -32,6 +32,7 @@ package final class HaliteNode: Sendable {
   /// Threads for calls into the store that block.
   let pool: NIOThreadPool
   let mountEnd: MountEnd
+  let ending: EndingWatch
   let isHandingOver = Atomic(false)
   let handOvers = Atomic(0)
   /// What this node does with the others now.
@@ -61,16 +62,25 @@ package final class HaliteNode: Sendable {
       try? await pool.shutdownGracefully()
       throw error
     }
-    do {
-      let code = try await node.serve()
-      try await pool.runIfActive { try node.close() }
-      try await pool.shutdownGracefully()
-      return code
-    } catch {
-      try? await pool.runIfActive { try node.close() }
-      try? await pool.shutdownGracefully()
-      throw error
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { await node.ending.run() }
+      defer { group.cancelAll() }
+      do {
+        let code = try await node.serve()
+        try await node.end()
+        return code
+      } catch {
+        try? await node.end()
+        throw error
+      }
     }
+  }
+
+  private func end() async throws {
+    ending.begin("store")
+    defer { ending.end("store") }
+    try await pool.runIfActive { [self] in try close() }
+    try await pool.shutdownGracefully()
   }
 
   /// Opens everything and mounts. Blocks.
@@ -78,6 +88,7 @@ package final class HaliteNode: Sendable {
     self.configuration = configuration
     self.logger = logger
     self.pool = pool
+    ending = EndingWatch(logger: logger)
     let disk = SystemDisk()
     let directory = configuration.data.directory
     try disk.makeDirectory(directory)
@@ -175,25 +186,29 @@ package final class HaliteNode: Sendable {
       grace: configuration.execStopTimeout,
       logger: logger
     )
-    var services: [any Service] = [MaintenanceService(node: self, metrics: metrics)]
-    services.append(contentsOf: linkServices())
+    let maintenance = MaintenanceService(node: self, metrics: metrics)
+    var services = [NodeService(name: "housekeeping", service: maintenance)] + linkServices()
+    func add(_ name: String, _ service: any Service) {
+      services.append(NodeService(name: name, service: service))
+    }
     if let scrubber {
       let rate = configuration.data.scrubRate
-      services.append(ScrubService(scrubber: scrubber, rate: rate, pool: pool, logger: logger))
+      add("scrub", ScrubService(scrubber: scrubber, rate: rate, pool: pool, logger: logger))
     }
-    services.append(
+    add(
+      "HTTP",
       HTTPService(configuration: configuration.http, node: self, registry: registry, logger: logger)
     )
-    services.append(
+    add(
+      "control socket",
       ControlServer(path: configuration.data.controlSocket, node: self, logger: logger)
     )
-    services.append(MountService(node: self))
-    var last = ServiceGroupConfiguration.ServiceConfiguration(
-      service: ReadyThenExec(exec: exec, node: self)
-    )
+    add("mount", MountService(node: self))
+    let command = NodeService(name: "command", service: ReadyThenExec(exec: exec, node: self))
+    var last = ServiceGroupConfiguration.ServiceConfiguration(service: ending.watched(command))
     last.successTerminationBehavior = .gracefullyShutdownGroup
     var group = ServiceGroupConfiguration(
-      services: services.map { .init(service: $0) } + [last],
+      services: services.map { .init(service: ending.watched($0)) } + [last],
       gracefulShutdownSignals: [.sigterm, .sigint],
       logger: quiet
     )

@@ -39,10 +39,14 @@ enum Answer {
     return response
   }
 
-  /// An object as it is, without `data` around it.
-  static func json(_ value: some Encodable, _ status: HTTPResponse.Status) throws -> Response {
+  private static let encoder = {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.withoutEscapingSlashes]
+    return encoder
+  }()
+
+  /// An object as it is, without `data` around it.
+  static func json(_ value: some Encodable, _ status: HTTPResponse.Status) throws -> Response {
     let body = ByteBuffer(bytes: try encoder.encode(value))
     return Response(
       status: status,

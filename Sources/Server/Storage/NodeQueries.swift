@@ -3,11 +3,12 @@ import GRDB
 
 /// What is asked and changed about nodes. Every function runs within a transaction of the caller.
 enum NodeQueries {
+  private static let byTokenSQL =
+    "SELECT \(NodeRecord.columns), token_hash FROM nodes WHERE token_hash = ?"
+
   static func byToken(_ database: Database, hash: String) throws -> (NodeRecord, String)? {
     let row = try Row.fetchOne(
-      database.cachedStatement(
-        sql: "SELECT \(NodeRecord.columns), token_hash FROM nodes WHERE token_hash = ?"
-      ),
+      database.cachedStatement(sql: byTokenSQL),
       arguments: [hash]
     )
     return row.map { (NodeRecord($0), $0.text(13)) }
@@ -24,6 +25,11 @@ enum NodeQueries {
     return NodeRecord(row)
   }
 
+  private static let pageSQL = """
+    SELECT \(NodeRecord.columns) FROM nodes WHERE cluster_id = ?
+    ORDER BY created_at, id LIMIT ? OFFSET ?
+    """
+
   /// One page in the order in which the nodes came, and how many there are.
   static func page(
     _ database: Database,
@@ -31,20 +37,19 @@ enum NodeQueries {
     page: Int,
     size: Int
   ) throws -> (nodes: [NodeRecord], total: Int) {
+    let before = (page - 1) * size
     let rows = try Row.fetchAll(
-      database.cachedStatement(
-        sql: """
-          SELECT \(NodeRecord.columns) FROM nodes WHERE cluster_id = ?
-          ORDER BY created_at, id LIMIT ? OFFSET ?
-          """
-      ),
-      arguments: [cluster, size, (page - 1) * size]
+      database.cachedStatement(sql: pageSQL),
+      arguments: [cluster, size, before]
     )
+    let nodes = rows.map(NodeRecord.init)
+    // The last page says it itself, and an empty one is no page.
+    if nodes.count < size, !nodes.isEmpty { return (nodes, before + nodes.count) }
     let total = try Int.fetchOne(
       database.cachedStatement(sql: "SELECT count(*) FROM nodes WHERE cluster_id = ?"),
       arguments: [cluster]
     )
-    return (rows.map(NodeRecord.init), total ?? 0)
+    return (nodes, total ?? 0)
   }
 
   struct New: Sendable {

@@ -1,11 +1,24 @@
+import NIOCore
+import NIOPosix
 import Synchronization
 
 /// One thing that is waited for and that somebody else does on a thread of his own: it ends when that is done, when
 /// the time is over, or when the waiting task is cancelled, whatever comes first. Nothing that hangs in a file
 /// system holds up who waits for it.
 final class Pending<Value: Sendable>: Sendable {
+  private struct Waiter {
+    let continuation: CheckedContinuation<Value, any Error>
+    /// Where the task waits that is to go on; it would have to come back there.
+    let loop: (any EventLoop)?
+
+    func resume(_ result: Result<Value, any Error>) {
+      guard let loop else { return continuation.resume(with: result) }
+      loop.execute { continuation.resume(with: result) }
+    }
+  }
+
   private struct State {
-    var waiter: CheckedContinuation<Value, any Error>?
+    var waiter: Waiter?
     var hasBegun = false
     var isOver = false
   }
@@ -28,7 +41,7 @@ final class Pending<Value: Sendable>: Sendable {
       state.isOver = true
       return state.waiter.take()
     }
-    waiter?.resume(with: result)
+    waiter?.resume(result)
     return waiter != nil
   }
 
@@ -41,19 +54,19 @@ final class Pending<Value: Sendable>: Sendable {
     late: @escaping @Sendable (_ hasBegun: Bool) -> any Error,
     start: () -> Void
   ) async throws -> Value {
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask {
-        try? await Task.sleep(for: limit)
-        self.giveUp(late)
-      }
-      defer { group.cancelAll() }
-      return try await withCheckedThrowingContinuation { continuation in
+    let deadline = Deadlines.shared.add(after: limit) { self.giveUp(late) }
+    defer { Deadlines.shared.remove(deadline) }
+    return try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        let loop = MultiThreadedEventLoopGroup.currentEventLoop
         let isOver = state.withLock { state in
-          if !state.isOver { state.waiter = continuation }
+          if !state.isOver { state.waiter = Waiter(continuation: continuation, loop: loop) }
           return state.isOver
         }
         if isOver { continuation.resume(throwing: late(false)) } else { start() }
       }
+    } onCancel: {
+      giveUp(late)
     }
   }
 
@@ -63,6 +76,6 @@ final class Pending<Value: Sendable>: Sendable {
       state.isOver = true
       return (state.waiter.take(), state.hasBegun)
     }
-    waiter?.resume(throwing: late(hasBegun))
+    waiter?.resume(.failure(late(hasBegun)))
   }
 }

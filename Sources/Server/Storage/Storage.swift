@@ -27,6 +27,7 @@ package final class Storage: Sendable {
   private let pool: DatabasePool
   private let file: OpenedFile
   private let limits: Limits
+  private let reads: ReadGroups
   private let group = Mutex(Group())
 
   private struct Group {
@@ -53,6 +54,7 @@ package final class Storage: Sendable {
 
   init(pool: DatabasePool, file: OpenedFile, limits: Limits = Limits()) {
     self.pool = pool
+    reads = ReadGroups(pool, connections: Self.readers)
     self.file = file
     self.limits = limits
   }
@@ -64,30 +66,18 @@ package final class Storage: Sendable {
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
     let pending = Pending<Value>()
+    let job = ReadGroups.Job { database in
+      guard pending.begin() else { return }
+      pending.finish(Result { try body(database.get()) })
+    }
     do {
       return try await pending.value(within: limits.read, late: { _ in StorageError.noAnswer }) {
-        begin(pending, body)
+        reads.add(job)
       }
     } catch let error as DatabaseError {
       // Whatever SQLite says of a database that is being closed, or is: that it was lost says more.
       throw group.withLock { $0.refusal } ?? error
     }
-  }
-
-  /// Only enqueues it. Under the lock, since closing takes the connections away from under who is about to use them.
-  private func begin<Value: Sendable>(
-    _ pending: Pending<Value>,
-    _ body: @escaping @Sendable (Database) throws -> Value
-  ) {
-    let refusal = group.withLock { group in
-      guard group.refusal == nil else { return group.refusal }
-      pool.asyncRead { access in
-        guard pending.begin() else { return }
-        pending.finish(Result { try body(access.get()) })
-      }
-      return nil
-    }
-    if let refusal { pending.finish(.failure(refusal)) }
   }
 
   /// Makes changes that are all there or not at all. An error of `body` undoes its own changes alone.
@@ -116,6 +106,9 @@ package final class Storage: Sendable {
   /// Writes whose turn has not come.
   var waiting: Int { group.withLock { $0.waiting.count } }
 
+  /// Reads whose turn has not come.
+  var waitingReads: Int { reads.waiting }
+
   /// Lets nobody write any more: who waits for his turn is told why, and so is whoever cannot read any more. What is being
   /// written ends as it may.
   func giveUp(_ reason: any Error) {
@@ -125,6 +118,7 @@ package final class Storage: Sendable {
       return group.waiting
     }
     for job in waiting { job.refuse(reason) }
+    reads.giveUp(reason)
   }
 
   /// Bytes of the database without its log.
@@ -150,7 +144,9 @@ package final class Storage: Sendable {
 
   /// Closes it when all who use it have ended, which on a file system that hangs is never.
   func close() throws {
-    group.withLock { $0.refusal = $0.refusal ?? APIError.notReady("the server is stopping") }
+    let reason = APIError.notReady("the server is stopping")
+    group.withLock { $0.refusal = $0.refusal ?? reason }
+    reads.end(reason)
     if loss() != nil { letGo() }
     try pool.close()
   }

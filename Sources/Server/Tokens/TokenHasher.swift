@@ -9,25 +9,30 @@ package struct TokenHasher: Sendable {
   /// A shorter secret could be guessed offline from a copy of the database.
   package static let minimumSecret = 32
 
-  private let key: SymmetricKey
+  /// The secret is in it already; each hash begins with a copy.
+  private let keyed: HMAC<SHA256>
 
   /// - Parameter secret: at least `minimumSecret` bytes; the configuration has checked it.
   package init(secret: String) {
     precondition(secret.utf8.count >= Self.minimumSecret)
-    key = SymmetricKey(data: Data(secret.utf8))
+    keyed = HMAC(key: SymmetricKey(data: Data(secret.utf8)))
   }
 
   /// 64 characters.
   package func hash(_ token: String) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    let code = HMAC<SHA256>.authenticationCode(for: Data(token.utf8), using: key)
-    var text: [UInt8] = []
-    text.reserveCapacity(64)
-    for byte in code {
-      text.append(digits[Int(byte >> 4)])
-      text.append(digits[Int(byte & 15)])
+    var token = token
+    var code = keyed
+    token.withUTF8 { code.update(data: UnsafeRawBufferPointer($0)) }
+    return String(unsafeUninitializedCapacity: 64) { text in
+      func digit(_ value: UInt8) -> UInt8 {
+        value + (value < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10)
+      }
+      for (place, byte) in code.finalize().enumerated() {
+        text[2 * place] = digit(byte >> 4)
+        text[2 * place + 1] = digit(byte & 15)
+      }
+      return 64
     }
-    return String(decoding: text, as: UTF8.self)
   }
 
   /// Compares in a time that does not depend on where two hashes differ.

@@ -1,0 +1,160 @@
+import Foundation
+import GRDB
+import Synchronization
+import Testing
+
+@testable import Server
+
+/// Reads that share transactions and threads.
+@Suite(.timeLimit(.minutes(1))) struct ReadTests {
+  private func withStorage(_ body: @escaping @Sendable (Storage) async throws -> Void) async throws
+  {
+    let directory = NSTemporaryDirectory() + "/nebulagc-" + UUID().uuidString
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let path = directory + "/t.db"
+    let pool = try DatabasePool(path: path)
+    try await pool.write { try $0.execute(sql: "CREATE TABLE t (n INTEGER)") }
+    let storage = Storage(
+      pool: pool,
+      file: OpenedFile(path: path, identity: FileAtPath.look(path))
+    )
+    try await body(storage)
+    try storage.close()
+  }
+
+  private final class Counter: Sendable {
+    private let state = Mutex(0)
+    var value: Int { state.withLock { $0 } }
+    func add() { state.withLock { $0 += 1 } }
+  }
+
+  private static func count(_ database: Database) throws -> Int {
+    try Int.fetchOne(database, sql: "SELECT count(*) FROM t") ?? 0
+  }
+
+  @Test func whatWasCommittedBeforeAReadCameIsSeen() async throws {
+    try await withStorage { storage in
+      let committed = Counter()
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask {
+          for _ in 0..<300 {
+            try await storage.write { try $0.execute(sql: "INSERT INTO t VALUES (1)") }
+            committed.add()
+          }
+        }
+        for _ in 0..<24 {
+          group.addTask {
+            while committed.value < 300 {
+              let before = committed.value
+              let seen = try await storage.read(Self.count)
+              #expect(seen >= before)
+            }
+          }
+        }
+        try await group.waitForAll()
+      }
+    }
+  }
+
+  @Test func aReadThatTakesLongHoldsUpNoOther() async throws {
+    try await withStorage { storage in
+      let (begun, told) = AsyncStream<Void>.makeStream()
+      let done = DispatchSemaphore(value: 0)
+      async let long = storage.read { database in
+        told.finish()
+        done.wait()
+        return try Self.count(database)
+      }
+      for await _ in begun {}
+      // More than there are connections, and more than share a transaction.
+      await withThrowingTaskGroup(of: Int.self) { group in
+        for _ in 0..<(3 * ReadGroups.maximumGroup) {
+          group.addTask { try await storage.read(Self.count) }
+        }
+        while let result = await group.nextResult() {
+          let seen = try? result.get()
+          #expect(seen == 0)
+        }
+      }
+      done.signal()
+      let seen = try await long
+      #expect(seen == 0)
+    }
+  }
+
+  @Test func anErrorOfOneReadIsNobodyElses() async throws {
+    try await withStorage { storage in
+      await withTaskGroup(of: (Int, Result<Int, any Error>).self) { group in
+        for number in 0..<100 {
+          group.addTask {
+            do {
+              let sql = number % 3 == 0 ? "SELECT nothing" : "SELECT \(number)"
+              let value = try await storage.read { try Int.fetchOne($0, sql: sql) }
+              return (number, .success(value ?? -1))
+            } catch {
+              return (number, .failure(error))
+            }
+          }
+        }
+        for await (number, result) in group {
+          switch result {
+          case .success(let value): #expect(value == number && number % 3 != 0)
+          case .failure(let error): #expect(error is DatabaseError && number % 3 == 0)
+          }
+        }
+      }
+    }
+  }
+
+  @Test func whoWaitsWhenTheDatabaseIsGivenUpIsToldWhy() async throws {
+    try await withStorage { storage in
+      let (begun, told) = AsyncStream<Void>.makeStream()
+      let done = DispatchSemaphore(value: 0)
+      // As many as there are connections.
+      async let long: Void = withTaskGroup(of: Void.self) { group in
+        for _ in 0..<Storage.readers {
+          group.addTask {
+            try? await storage.read { _ in
+              told.yield()
+              done.wait()
+            }
+          }
+        }
+      }
+      var busy = 0
+      for await _ in begun {
+        busy += 1
+        if busy == Storage.readers { break }
+      }
+      async let late = Result { try await storage.read(Self.count) }
+      while storage.waitingReads == 0 { await Task.yield() }
+      storage.giveUp(StorageError.undone)
+      if case .failure(StorageError.undone) = await late {} else { Issue.record("it was not told") }
+      for _ in 0..<Storage.readers { done.signal() }
+      await long
+    }
+  }
+
+  @Test func deadlinesAreKeptInTheirOrderAndOnlyOnce() async throws {
+    let deadlines = Deadlines()
+    let (times, told) = AsyncStream<Int>.makeStream()
+    for number in [5, 1, 4, 2, 3] {
+      _ = deadlines.add(after: .milliseconds(40 * number)) { told.yield(number) }
+    }
+    let removed = deadlines.add(after: .milliseconds(20)) { told.yield(0) }
+    deadlines.remove(removed)
+    var seen: [Int] = []
+    for await number in times {
+      seen.append(number)
+      if number == 5 { break }
+    }
+    #expect(seen == [1, 2, 3, 4, 5])
+  }
+}
+
+extension Result where Failure == any Error {
+  init(_ body: () async throws -> Success) async {
+    do { self = .success(try await body()) } catch { self = .failure(error) }
+  }
+}
