@@ -16,7 +16,7 @@ wait "$tests" || {
   wait
   echo
   echo "What failed:"
-  grep -E '^✘ |Fatal error|^error: ' "$log" | grep -v '^✘ Test run with' | cut -c 1-600 | tail -n 40 || true
+  grep -E '^✘ |Fatal error|^error: ' "$log" | grep -v '^✘ Test run with' | cut -c 1-3000 | tail -n 40 || true
   grep '^✘ Test run with' "$log" || { echo "The tests did not come to an end; the last lines:"; tail -n 5 "$log"; }
   exit 1
 }

@@ -1,9 +1,10 @@
-"""Measures the control-plane server on three nodes of this machine: requests of every kind, start, memory.
+"""Measures the control-plane server on nodes of this machine: requests, start, memory.
 
 usage: measure.py BINARIES
 
-BINARIES is a directory with `halite` and `nebulagc-server`. Three voters on loopback, with a server on each, once with
-`sync: async` and once with `sync: quorum`; all run on the same processors as `wrk` (package wrk), which asks.
+BINARIES is a directory with `halite` and `nebulagc-server`. One node with a server, then three voters on loopback with a
+server on each, once with `sync: async` and once with `sync: quorum`; all run on the same processors as `wrk` (package
+wrk), which asks.
 """
 
 import os
@@ -20,6 +21,8 @@ sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 from nodes import LOOPBACK, Node, Problem, command, die_with_parent, free_port  # noqa: E402
 
 SECONDS = 10
+# Of reads, in turns on both servers.
+ROUNDS = 5
 # Connections that `wrk` keeps, for reads and for writes.
 READERS, WRITERS = 32, 64
 WRITES = """\
@@ -108,14 +111,14 @@ def say(what, found):
 
 
 class Measurement:
-    def __init__(self, binaries, sync):
+    def __init__(self, binaries, sync, voters):
         self.sync = sync
         self.root = tempfile.mkdtemp(prefix="halite-server-", dir="/var/tmp")
         halite = os.path.join(binaries, "halite")
         made = command([halite, "cert", "init", "--dir", f"{self.root}/certs"])
         if made.returncode:
             raise Problem(made.stderr)
-        ports = [free_port() for _ in range(3)]
+        ports = [free_port() for _ in range(voters)]
         peers = ", ".join(f'node{number}: "{LOOPBACK}:{port}"' for number, port in enumerate(ports, 1))
         lease = f"type: quorum, ttl: 2s, quorum: {{peers: {{{peers}}}}}"
         self.nodes = [
@@ -137,19 +140,36 @@ class Measurement:
                 raise Problem("no server becomes the master")
             time.sleep(0.1)
         master = masters[0]
-        replica = next(server for server in self.servers if server is not master)
+        others = [server for server in self.servers if server is not master]
         master.admin("tenant", "acme")
         token = master.admin("cluster", "prod", "--tenant", "acme")["node_token"]
-        while not replica.answers("/health/ready"):
-            time.sleep(0.1)
+        for server in others:
+            while not server.answers("/health/ready"):
+                time.sleep(0.1)
         if self.sync == "async":
-            say("GET nodes, the primary's server", wrk(master.url, token, READERS))
-            say("GET nodes, a replica's server", wrk(replica.url, token, READERS))
+            self.reads([master] + others[:1], token)
+        if others:
+            self.writes(master, others[0], token)
+            self.starts(master)
+
+    @staticmethod
+    def reads(servers, token):
+        rounds = [[wrk(server.url, token, READERS) for server in servers] for _ in range(ROUNDS)]
+        whose = ("the primary's server", "a replica's server") if len(servers) > 1 else ("one node",)
+        for place, what in enumerate(whose):
+            found = sorted((round_[place] for round_ in rounds), key=lambda one: one["rate"])
+            say(f"GET nodes, {what}, least of {ROUNDS} rounds", found[0])
+            say(f"GET nodes, {what}, median", found[ROUNDS // 2])
+            say(f"GET nodes, {what}, most", found[-1])
+
+    def writes(self, master, replica, token):
         script = f"{self.root}/writes.lua"
         with open(script, "w", encoding="utf-8") as file:
             file.write(WRITES)
         say(f"POST nodes, the primary's server, {self.sync}", wrk(master.url, token, WRITERS, script, "p"))
         say(f"POST nodes, a replica's server, {self.sync}", wrk(replica.url, token, WRITERS, script, "r"))
+
+    def starts(self, master):
         memory = [f"{server.megabytes():.0f}" for server in self.servers]
         master.stop()
         starts = []
@@ -172,8 +192,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not shutil.which("wrk"):
         sys.exit("there is no wrk; install the package wrk")
-    for sync in ("async", "quorum"):
-        measurement = Measurement(sys.argv[1], sync)
+    for voters, sync in ((1, "async"), (3, "async"), (3, "quorum")):
+        measurement = Measurement(sys.argv[1], sync, voters)
         try:
             measurement.run()
         except Problem as problem:

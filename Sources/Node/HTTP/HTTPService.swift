@@ -70,7 +70,8 @@ package struct HTTPService: Service {
     application.logger.logLevel = max(logger.logLevel, .warning)
     do {
       try await serve(application)
-    } catch let error as IOError where error.errnoCode == EADDRINUSE && configuration.isDefault {
+    } catch let error as IOError where error.errnoCode == EADDRINUSE {
+      guard configuration.isDefault else { throw HTTPAddressTaken(address: address) }
       logger.warning(
         "HTTP is off: its default port is taken; set http.addr to another one",
         metadata: ["address": "\(address)"]
@@ -97,5 +98,14 @@ package struct HTTPService: Service {
       // Streams of events never end by themselves, and the server waits for its answers.
       hub.close()
     }
+  }
+}
+
+/// Somebody else listens where HTTP is to be served.
+struct HTTPAddressTaken: Error, CustomStringConvertible {
+  let address: SocketAddressText
+
+  var description: String {
+    "HTTP cannot be served on \(address): the port is in use; set http.addr to another one"
   }
 }

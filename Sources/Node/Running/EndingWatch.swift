@@ -9,18 +9,20 @@ final class EndingWatch: Sendable {
     let asked: ContinuousClock.Instant
   }
 
-  /// What ends well has ended by then, also on a slow disk.
-  private static let patience = Duration.seconds(5)
-
   private let waiting = Mutex<[Entry]>([])
   private let logger: Logger
+  private let patience: Duration
 
-  init(logger: Logger) { self.logger = logger }
+  /// - Parameter patience: what ends well has ended by then, also on a slow disk.
+  init(logger: Logger, patience: Duration = .seconds(5)) {
+    self.logger = logger
+    self.patience = patience
+  }
 
   /// Looks until the task is cancelled.
   func run() async {
-    while (try? await Task.sleep(for: Self.patience)) != nil {
-      let late = ContinuousClock.now - Self.patience
+    while (try? await Task.sleep(for: patience)) != nil {
+      let late = ContinuousClock.now - patience
       let names = waiting.withLock { $0.filter { $0.asked <= late }.map(\.name) }
       guard !names.isEmpty else { continue }
       logger.warning(

@@ -49,6 +49,8 @@ struct MountService: Service {
       }
       return
     }
+    // Another part of the node has failed, and says so itself.
+    if Task.isCancelled { return }
     node.logger.error("the mount was taken down by somebody else; the node ends")
   }
 }

@@ -55,6 +55,7 @@ struct MeteredLimiter: Sendable {
 
   /// - Throws: `APIError.limited`.
   func check(_ kind: RateLimits.Kind, _ caller: String) throws {
+    guard limiter.limits(kind) else { return }
     let wait = limiter.refusal(kind, caller, now: clock.uptime())
     metrics.add(
       MetricNames.limitChecks,

@@ -11,6 +11,8 @@ final class RateLimiter: Sendable {
 
   init(_ limits: RateLimits) { self.limits = limits }
 
+  func limits(_ kind: RateLimits.Kind) -> Bool { limits[kind] != nil }
+
   /// - Returns: nil when the request may go on, else whole seconds after which another try makes sense.
   func refusal(_ kind: RateLimits.Kind, _ caller: String, now: Double) -> Int? {
     guard let limit = limits[kind] else { return nil }

@@ -79,10 +79,24 @@ final class Node: Sendable {
 
   var log: String { (try? String(contentsOfFile: home + "/log", encoding: .utf8)) ?? "" }
 
-  /// What of the log explains an end: a trap's own words, and the last lines.
+  /// What of the log explains an end: a trap's own words, and the last lines. In one line, since the summary of a run keeps
+  /// no more of a failure.
   var report: String {
     let lines = log.split(separator: "\n")
-    return (lines.filter { $0.contains("atal error") } + lines.suffix(12)).joined(separator: "\n")
+    return (lines.filter { $0.contains("atal error") } + lines.suffix(12)).joined(separator: " | ")
+  }
+
+  /// What the threads wait for in the kernel, for a node that does not end.
+  private var threads: String {
+    let tasks = "/proc/\(processIdentifier)/task"
+    let numbers = (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []
+    return numbers.map { number in
+      ["comm", "wchan"].map { file in
+        let text =
+          (try? String(contentsOfFile: "\(tasks)/\(number)/\(file)", encoding: .utf8)) ?? "?"
+        return text.trimmingCharacters(in: .whitespacesAndNewlines)
+      }.joined(separator: " in ")
+    }.joined(separator: ", ")
   }
 
   func signal(_ number: Int32) {
@@ -107,7 +121,10 @@ final class Node: Sendable {
   func waitForEnd(seconds: Double) async throws -> Int32 {
     guard let process = process.withLock({ $0 }) else { return 0 }
     var code: Int32?
-    try await Deadline.wait(seconds: seconds, for: "\(name) to end; its log: \(report)") {
+    try await Deadline.wait(
+      seconds: seconds,
+      for: "\(name) to end; its threads: \(threads); its log: \(report)"
+    ) {
       code = process.waitForEnd(seconds: 0)
       return code != nil
     }
