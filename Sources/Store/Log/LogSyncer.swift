@@ -10,6 +10,8 @@ final class LogSyncer: Sendable {
   private struct Waiter {
     var index: LogIndex
     var done: MountCompletion
+    /// Of the round after which it came.
+    var round: Int
   }
 
   private struct State {
@@ -17,6 +19,8 @@ final class LogSyncer: Sendable {
     var waiters: [Waiter] = []
     var running = false
     var failed: StoreError?
+    /// Counts syncs that were begun.
+    var round = 0
     /// Counts cuts: a sync that began before one says nothing about the entries after it.
     var generation = 0
   }
@@ -57,13 +61,17 @@ final class LogSyncer: Sendable {
   }
 
   func wait(for index: LogIndex, log: Log, done: @escaping MountCompletion) {
+    wait(for: index, log: log, last: log.last.index, done: done)
+  }
+
+  /// - Parameter last: the log's end a moment ago; it may have been cut since.
+  func wait(for index: LogIndex, log: Log, last: LogIndex, done: @escaping MountCompletion) {
     enum Next { case answer(StoreError?), wait, start }
-    let last = log.last.index
     let next = state.withLock { state -> Next in
       if index <= state.durable { return .answer(nil) }
       if let failed = state.failed { return .answer(failed) }
       guard index <= last else { return .answer(Self.missing(index)) }
-      state.waiters.append(Waiter(index: index, done: done))
+      state.waiters.append(Waiter(index: index, done: done, round: state.round))
       if state.running { return .wait }
       state.running = true
       return .start
@@ -82,7 +90,10 @@ final class LogSyncer: Sendable {
   /// Syncs until nobody waits.
   private func run(_ log: Log) {
     while true {
-      let generation = state.withLock { $0.generation }
+      let (generation, round) = state.withLock { state in
+        state.round += 1
+        return (state.generation, state.round)
+      }
       let (target, file) = log.state.withLock { ($0.last.index, $0.segments.last?.file) }
       var failure: StoreError?
       do throws(StoreError) {
@@ -93,7 +104,7 @@ final class LogSyncer: Sendable {
         log.state.withLock { $0.failed = final }
         failure = final
       }
-      let (ready, more) = state.withLock { state -> ([Waiter], Bool) in
+      let (ready, gone, more) = state.withLock { state -> ([Waiter], [Waiter], Bool) in
         if let failure {
           state.failed = failure
         } else if state.generation == generation {
@@ -102,10 +113,15 @@ final class LogSyncer: Sendable {
         let limit = failure == nil ? state.durable : LogIndex(.max)
         let ready = state.waiters.filter { $0.index <= limit }
         state.waiters.removeAll { $0.index <= limit }
+        // Whoever came before this round saw his entry in the log: it was cut off before he was noted as waiting.
+        let isGone = { (waiter: Waiter) in waiter.index > target && waiter.round < round }
+        let gone = state.waiters.filter(isGone)
+        state.waiters.removeAll(where: isGone)
         if state.waiters.isEmpty { state.running = false }
-        return (ready, state.running)
+        return (ready, gone, state.running)
       }
       for waiter in ready { waiter.done(failure) }
+      for waiter in gone { waiter.done(Self.missing(waiter.index)) }
       if failure == nil { log.makeRoom() }
       if !more { return }
     }

@@ -54,6 +54,22 @@ struct LogCuttingTests {
     }
   }
 
+  /// Its log was cut between its look at the end and its wait.
+  @Test(.timeLimit(.minutes(1))) func whoWaitsForWhatIsCutIsTold() async throws {
+    let log = try filled(try LogFixture(segmentBytes: 100_000))
+    let last = log.last.index
+    _ = try cut(log, after: LogIndex(50))
+    let (answers, told) = AsyncStream<StoreError?>.makeStream()
+    log.syncer.wait(for: last, log: log, last: last) { told.yield($0) }
+    for await answer in answers {
+      #expect(answer?.code == .notFound, "\(String(describing: answer))")
+      break
+    }
+    // And nobody else is held up.
+    try log.begin(Term(3))
+    try log.syncAndWait(through: log.last.index)
+  }
+
   /// A crash at any moment of a cut leaves a log without a gap.
   @Test func cutOnAFailingDisk() throws {
     var done = false
