@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Prints the directory with halite and nebulagc-server: that of its argument or of HALITE_HA_BIN, else of the release build, else of
-# the debug build.
+# Prints the directory with halite and nebulagc-server: that of its argument or of HALITE_HA_BIN, else of the release or
+# the debug build, whichever is newer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for directory in "${1:-}" "${HALITE_HA_BIN:-}" .build/release .build/debug; do
+builds=(.build/release .build/debug)
+[[ .build/debug/halite -nt .build/release/halite ]] && builds=(.build/debug .build/release)
+for directory in "${1:-}" "${HALITE_HA_BIN:-}" "${builds[@]}"; do
   if [[ -n $directory && -x $directory/halite && -x $directory/nebulagc-server ]]; then
     cd "$directory"
     pwd
