@@ -20,8 +20,9 @@ struct ServeCommand: AsyncParsableCommand {
 
   mutating func run() async throws {
     // A request then stays on the thread that has its connection, instead of going to another one and back with
-    // every step. Nothing here blocks a thread of the Swift concurrency pool, or it would block connections.
-    NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor()
+    // every step. What may wait for a disk is not done on threads of the Swift concurrency pool, which these are then.
+    let isOnEventLoops =
+      NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor()
     let settings: ServerConfiguration
     do {
       settings = try options.settings().configuration()
@@ -37,6 +38,9 @@ struct ServeCommand: AsyncParsableCommand {
       return handler
     }
     let logger = Logger(label: "nebulagc-server")
+    if !isOnEventLoops {
+      logger.notice("Requests change threads, which costs time: the runtime offers no hook")
+    }
     logger.info(
       "Starting",
       metadata: [

@@ -212,7 +212,7 @@ import Testing
     let certain: [(any Error, String)] = [
       (StorageError.noAnswer, "database_unavailable"),
       (StorageError.undone, "database_unavailable"),
-      (StorageError.tooManyWrites, "busy"),
+      (StorageError.tooManyWrites, "busy"), (StorageError.tooManyReads, "busy"),
       (DatabaseError(resultCode: .SQLITE_IOERR_WRITE), "database_unavailable"),
       (DatabaseError(resultCode: .SQLITE_READONLY_DBMOVED), "database_unavailable"),
       (DatabaseError(resultCode: .SQLITE_READONLY), "not_master"),

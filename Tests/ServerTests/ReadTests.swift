@@ -136,6 +136,82 @@ import Testing
     }
   }
 
+  /// A busy connection is waited for once, and not by each read that comes alone.
+  @Test func loneReadsGoOnBesideALongOne() async throws {
+    try await withStorage { storage in
+      let (begun, told) = AsyncStream<Void>.makeStream()
+      let done = DispatchSemaphore(value: 0)
+      async let long: Void = storage.read { _ in
+        told.finish()
+        done.wait()
+      }
+      for await _ in begun {}
+      let times = try await withThrowingTaskGroup(of: [Duration].self) { group in
+        group.addTask {
+          var times: [Duration] = []
+          for _ in 0..<50 {
+            let began = ContinuousClock.now
+            _ = try await storage.read(Self.count)
+            times.append(.now - began)
+          }
+          return times
+        }
+        return try await group.next() ?? []
+      }
+      done.signal()
+      try await long
+      // Half of them, since the machine has other things to do.
+      let median = times.sorted()[25]
+      #expect(median < .milliseconds(3), "\(median)")
+    }
+  }
+
+  @Test func closingWaitsForReadsAndRefusesLaterOnes() async throws {
+    try await withStorage { storage in
+      let (begun, told) = AsyncStream<Void>.makeStream()
+      let done = DispatchSemaphore(value: 0)
+      async let long = storage.read { database in
+        told.finish()
+        done.wait()
+        return try Self.count(database)
+      }
+      for await _ in begun {}
+      async let waiting = storage.read(Self.count)
+      while storage.waitingReads == 0 { await Task.yield() }
+      async let closed: Void = inBackground { try storage.close() }
+      while !storage.isEnding { await Task.yield() }
+      await #expect(throws: APIError.self) { try await storage.read(Self.count) }
+      done.signal()
+      let seen = try await (long, waiting)
+      #expect(seen == (0, 0))
+      try await closed
+    }
+  }
+
+  /// A task that is cancelled before, while and after it begins to wait goes on, and once only.
+  @Test func whoIsCancelledWaitsNoLonger() async throws {
+    let deadlines = Deadlines()
+    for delay in 0..<200 {
+      let pending = Pending<Int>(deadlines)
+      let task = Task {
+        try await pending.value(within: .seconds(30), late: { _ in StorageError.noAnswer }) {
+          if delay % 2 == 0 { DispatchQueue.global().async { _ = pending.finish(.success(1)) } }
+        }
+      }
+      for _ in 0..<(delay % 7) { await Task.yield() }
+      task.cancel()
+      switch await task.result {
+      case .success(let value): #expect(value == 1 && delay % 2 == 0)
+      case .failure(let error):
+        guard case StorageError.noAnswer = error else {
+          Issue.record("\(error)")
+          continue
+        }
+      }
+      #expect(!pending.begin() || delay % 2 == 0)
+    }
+  }
+
   @Test func deadlinesAreKeptInTheirOrderAndOnlyOnce() async throws {
     let deadlines = Deadlines()
     let (times, told) = AsyncStream<Int>.makeStream()

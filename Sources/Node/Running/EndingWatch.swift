@@ -33,7 +33,10 @@ final class EndingWatch: Sendable {
   }
 
   func begin(_ name: String) {
-    waiting.withLock { $0.append(Entry(name: name, asked: .now)) }
+    waiting.withLock { waiting in
+      guard !waiting.contains(where: { $0.name == name }) else { return }
+      waiting.append(Entry(name: name, asked: .now))
+    }
   }
 
   func end(_ name: String) {
@@ -41,7 +44,9 @@ final class EndingWatch: Sendable {
   }
 
   /// The service, watched from the moment when it is told to end.
-  func watched(_ part: NodeService) -> any Service { Watched(part: part, watch: self) }
+  func watched(_ part: NodeService) -> ServiceGroupConfiguration.ServiceConfiguration {
+    .init(service: Watched(part: part, watch: self), serviceName: part.name)
+  }
 
   private struct Watched: Service {
     let part: NodeService
@@ -49,9 +54,9 @@ final class EndingWatch: Sendable {
 
     func run() async throws {
       defer { watch.end(part.name) }
-      try await withGracefulShutdownHandler {
+      try await withTaskCancellationOrGracefulShutdownHandler {
         try await part.service.run()
-      } onGracefulShutdown: {
+      } onCancelOrGracefulShutdown: {
         watch.begin(part.name)
       }
     }

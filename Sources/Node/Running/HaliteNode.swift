@@ -65,21 +65,27 @@ package final class HaliteNode: Sendable {
     return try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { await node.ending.run() }
       defer { group.cancelAll() }
+      let code: Int32
       do {
-        let code = try await node.serve()
-        try await node.end()
-        return code
+        code = try await node.serve()
       } catch {
         try? await node.end()
         throw error
       }
+      try await node.end()
+      return code
     }
   }
 
   private func end() async throws {
     ending.begin("store")
     defer { ending.end("store") }
-    try await pool.runIfActive { [self] in try close() }
+    do {
+      try await pool.runIfActive { [self] in try close() }
+    } catch {
+      try? await pool.shutdownGracefully()
+      throw error
+    }
     try await pool.shutdownGracefully()
   }
 
@@ -205,10 +211,10 @@ package final class HaliteNode: Sendable {
     )
     add("mount", MountService(node: self))
     let command = NodeService(name: "command", service: ReadyThenExec(exec: exec, node: self))
-    var last = ServiceGroupConfiguration.ServiceConfiguration(service: ending.watched(command))
+    var last = ending.watched(command)
     last.successTerminationBehavior = .gracefullyShutdownGroup
     var group = ServiceGroupConfiguration(
-      services: services.map { .init(service: ending.watched($0)) } + [last],
+      services: services.map(ending.watched) + [last],
       gracefulShutdownSignals: [.sigterm, .sigint],
       logger: quiet
     )

@@ -77,7 +77,7 @@ extension ServerAPI {
     } catch let error as APIError {
       return error.message
     } catch {
-      return StorageOpener.reason(error, configuration.database)
+      return await StorageOpener.reason(error, configuration.database)
     }
   }
 

@@ -20,7 +20,8 @@ package struct Administration: Sendable {
     do {
       storage = try StorageOpener(path: database, logger: logger).open(makesTables: makesTables)
     } catch {
-      throw AdministrationError(StorageOpener.reason(error, database))
+      let isThere = FileManager.default.fileExists(atPath: database)
+      throw AdministrationError(StorageOpener.reason(error, database, isThere: isThere))
     }
     self.clock = clock
   }

@@ -95,7 +95,8 @@ struct Gateway: RouterMiddleware {
   /// With every 503 a change was certainly not made, so that whoever gets one may try again; where nobody knows, it is a 500.
   private func refusal(_ error: StorageError) -> APIError {
     switch error {
-    case .tooManyWrites: APIError(.serviceUnavailable, "busy", "\(error)", retryAfter: 1)
+    case .tooManyReads, .tooManyWrites:
+      APIError(.serviceUnavailable, "busy", "\(error)", retryAfter: 1)
     case .noAnswer, .undone: .databaseUnavailable("\(error)")
     case .outcomeUnknown: .outcomeUnknown
     }

@@ -3,8 +3,6 @@ import Synchronization
 
 /// What is to be done when a time is over, for very many that hardly ever come to that: one timer serves all.
 final class Deadlines: Sendable {
-  static let shared = Deadlines()
-
   struct Key: Hashable, Sendable { fileprivate let number: UInt64 }
 
   private struct Entry: Sendable {
@@ -20,10 +18,12 @@ final class Deadlines: Sendable {
   }
 
   private let state = Mutex(State())
+  /// Of its own: what others do on the global queues can take long.
+  private let queue = DispatchQueue(label: "nebulagc.deadlines")
 
   /// - Parameters:
   ///   - limit: positive.
-  ///   - action: called once, from any thread, unless the key is removed before. Must not block.
+  ///   - action: called once, after those that were due before, unless the key is removed before. Must not block.
   func add(after limit: Duration, _ action: @escaping @Sendable () -> Void) -> Key {
     let time = ContinuousClock.now + limit
     let (key, isFirst) = state.withLock { state in
@@ -43,7 +43,7 @@ final class Deadlines: Sendable {
 
   private func look(at time: ContinuousClock.Instant) {
     let seconds = (time - .now) / .seconds(1)
-    DispatchQueue.global().asyncAfter(deadline: .now() + max(0, seconds)) {
+    queue.asyncAfter(deadline: .now() + max(0, seconds)) {
       self.timer(of: time)
     }
   }
@@ -57,7 +57,7 @@ final class Deadlines: Sendable {
       let over = state.entries.filter { $0.value.time <= now }
       for key in over.keys { state.entries[key] = nil }
       state.look = state.entries.values.map(\.time).min()
-      return (over.values.map(\.action), state.look)
+      return (over.values.sorted { $0.time < $1.time }.map(\.action), state.look)
     }
     for action in over { action() }
     if let next { look(at: next) }

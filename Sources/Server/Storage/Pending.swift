@@ -24,6 +24,9 @@ final class Pending<Value: Sendable>: Sendable {
   }
 
   private let state = Mutex(State())
+  private let deadlines: Deadlines
+
+  init(_ deadlines: Deadlines) { self.deadlines = deadlines }
 
   /// For whoever does it, right before.
   /// - Returns: false when nobody waits any more and it must not be done.
@@ -54,8 +57,8 @@ final class Pending<Value: Sendable>: Sendable {
     late: @escaping @Sendable (_ hasBegun: Bool) -> any Error,
     start: () -> Void
   ) async throws -> Value {
-    let deadline = Deadlines.shared.add(after: limit) { self.giveUp(late) }
-    defer { Deadlines.shared.remove(deadline) }
+    let deadline = deadlines.add(after: limit) { self.giveUp(late) }
+    defer { deadlines.remove(deadline) }
     return try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
         let loop = MultiThreadedEventLoopGroup.currentEventLoop

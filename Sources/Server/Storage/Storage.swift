@@ -28,6 +28,7 @@ package final class Storage: Sendable {
   private let file: OpenedFile
   private let limits: Limits
   private let reads: ReadGroups
+  private let deadlines = Deadlines()
   private let group = Mutex(Group())
 
   private struct Group {
@@ -65,7 +66,7 @@ package final class Storage: Sendable {
   func read<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
-    let pending = Pending<Value>()
+    let pending = Pending<Value>(deadlines)
     let job = ReadGroups.Job { database in
       guard pending.begin() else { return }
       pending.finish(Result { try body(database.get()) })
@@ -86,7 +87,7 @@ package final class Storage: Sendable {
   func write<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws -> Value {
-    let pending = Pending<Value>()
+    let pending = Pending<Value>(deadlines)
     let job = Job(
       perform: { database in
         guard pending.begin() else { return nil }
@@ -108,6 +109,9 @@ package final class Storage: Sendable {
 
   /// Reads whose turn has not come.
   var waitingReads: Int { reads.waiting }
+
+  /// Whether it is closed, is being closed or was given up.
+  var isEnding: Bool { reads.isEnding }
 
   /// Lets nobody write any more: who waits for his turn is told why, and so is whoever cannot read any more. What is being
   /// written ends as it may.
@@ -266,7 +270,7 @@ package final class Storage: Sendable {
 }
 
 package enum StorageError: Error, CustomStringConvertible {
-  case tooManyWrites
+  case tooManyReads, tooManyWrites
   /// The file system hangs, or the caller gave up.
   case noAnswer
   /// Another write of the same transaction met an error after which SQLite undid them all.
@@ -276,6 +280,7 @@ package enum StorageError: Error, CustomStringConvertible {
 
   package var description: String {
     switch self {
+    case .tooManyReads: "too many reads are waiting"
     case .tooManyWrites: "too many writes are waiting"
     case .noAnswer: "the database does not answer"
     case .undone: "another change was undone, and this one with it"

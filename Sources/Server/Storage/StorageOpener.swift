@@ -99,7 +99,7 @@ package struct StorageOpener: Sendable {
         return try await attempt(makesTables: makesTables)
       } catch {
         try Task.checkCancellation()
-        let reason = Self.reason(error, path)
+        let reason = await Self.reason(error, path)
         onWait(reason)
         if said != reason { logger.warning("Waiting for the database: \(reason)") }
         said = reason
@@ -110,7 +110,7 @@ package struct StorageOpener: Sendable {
 
   /// One attempt. It may hang in the file system for as long as that likes, and goes on by itself when the task is cancelled.
   private func attempt(makesTables: Bool) async throws -> Storage {
-    let pending = Pending<Storage>()
+    let pending = Pending<Storage>(Deadlines())
     return try await pending.value(within: Self.patience, late: { _ in CancellationError() }) {
       DispatchQueue.global().async {
         let result = Result { try open(makesTables: makesTables) }
@@ -119,8 +119,15 @@ package struct StorageOpener: Sendable {
     }
   }
 
-  /// What keeps a database from being used, for people.
-  static func reason(_ error: any Error, _ path: String) -> String {
+  /// What keeps a database from being used, for people. Waits for no file system that hangs.
+  static func reason(_ error: any Error, _ path: String) async -> String {
+    let isThere = await within(DatabaseAccess.lookLimit) {
+      try? await inBackground { FileManager.default.fileExists(atPath: path) }
+    }
+    return reason(error, path, isThere: isThere ?? true)
+  }
+
+  static func reason(_ error: any Error, _ path: String, isThere: Bool) -> String {
     if case StorageError.noAnswer = error { return "\(path) does not answer" }
     guard let error = error as? DatabaseError else { return "\(error)" }
     switch error.resultCode {
@@ -128,7 +135,7 @@ package struct StorageOpener: Sendable {
       return
         "\(path) lacks tables, and only the master may write here; it makes them when it starts"
     case .SQLITE_CANTOPEN:
-      return FileManager.default.fileExists(atPath: path)
+      return isThere
         ? "\(path) cannot be opened (\(error.message ?? "no reason given"))"
         : "\(path) does not exist yet and cannot be made here; it comes from the master"
     case .SQLITE_BUSY:

@@ -9,6 +9,8 @@ package struct TokenHasher: Sendable {
   /// A shorter secret could be guessed offline from a copy of the database.
   package static let minimumSecret = 32
 
+  private static let digits = Array("0123456789abcdef".utf8)
+
   /// The secret is in it already; each hash begins with a copy.
   private let keyed: HMAC<SHA256>
 
@@ -20,19 +22,15 @@ package struct TokenHasher: Sendable {
 
   /// 64 characters.
   package func hash(_ token: String) -> String {
-    var token = token
     var code = keyed
-    token.withUTF8 { code.update(data: UnsafeRawBufferPointer($0)) }
-    return String(unsafeUninitializedCapacity: 64) { text in
-      func digit(_ value: UInt8) -> UInt8 {
-        value + (value < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10)
-      }
-      for (place, byte) in code.finalize().enumerated() {
-        text[2 * place] = digit(byte >> 4)
-        text[2 * place + 1] = digit(byte & 15)
-      }
-      return 64
+    code.update(data: Array(token.utf8))
+    var text: [UInt8] = []
+    text.reserveCapacity(64)
+    for byte in code.finalize() {
+      text.append(Self.digits[Int(byte >> 4)])
+      text.append(Self.digits[Int(byte & 15)])
     }
+    return String(decoding: text, as: UTF8.self)
   }
 
   /// Compares in a time that does not depend on where two hashes differ.
