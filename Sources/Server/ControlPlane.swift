@@ -2,6 +2,7 @@ import Hummingbird
 import HummingbirdCore
 package import Logging
 import NIOCore
+import NIOPosix
 package import ServiceLifecycle
 
 /// The control-plane server: an HTTP interface over one SQLite database, with nothing in it that knows how
@@ -63,6 +64,16 @@ package struct ControlPlane: Sendable {
     self.configuration = configuration
     self.logger = logger
     self.onListening = onListening
+  }
+
+  /// Lets Swift's tasks run on the event loops for as long as the process lives: a request then stays on the thread that has
+  /// its connection, instead of going to another one and back with every step. What may wait for a disk is not done on
+  /// threads of the Swift concurrency pool, which these are then.
+  ///
+  /// To be called once, before anything else.
+  /// - Returns: false where the runtime does not offer that; then all works as before, slower.
+  package static func runTasksOnEventLoops() -> Bool {
+    NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor()
   }
 
   /// In the order in which they start; they stop the other way round, so that requests are answered to the last

@@ -1,8 +1,6 @@
 import ArgumentParser
 import Foundation
 import Logging
-import NIOCore
-import NIOPosix
 import Server
 import ServiceLifecycle
 import UnixSignals
@@ -19,10 +17,7 @@ struct ServeCommand: AsyncParsableCommand {
   @OptionGroup var options: SettingsOptions
 
   mutating func run() async throws {
-    // A request then stays on the thread that has its connection, instead of going to another one and back with
-    // every step. What may wait for a disk is not done on threads of the Swift concurrency pool, which these are then.
-    let isOnEventLoops =
-      NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor()
+    let isOnEventLoops = ControlPlane.runTasksOnEventLoops()
     let settings: ServerConfiguration
     do {
       settings = try options.settings().configuration()
