@@ -30,6 +30,14 @@ extension CRC64 {
       }
     }
 
+    /// For each page size, the smallest first.
+    private static let ofPages = (9...16).map { Distance(bytes: 1 << $0) }
+
+    /// That of a page, made once.
+    package static func page(_ size: PageSize) -> Distance {
+      ofPages[size.bytes.trailingZeroBitCount - 9]
+    }
+
     func multiply(_ value: UInt64) -> UInt64 {
       products.withUnsafeBufferPointer { products in
         var result: UInt64 = 0

@@ -49,7 +49,7 @@ package struct LTXDecoder<Source: LTXByteSource> {
     input = LTXInput(source, capacity: Self.chunkSize)
     header = try Self.readHeader(&input)
     order = LTXPageOrder(header)
-    distance = CRC64.Distance(bytes: header.pageSize.bytes)
+    distance = .page(header.pageSize)
     self.encoding = .v3
     try begin(encoding)
   }
@@ -65,7 +65,7 @@ package struct LTXDecoder<Source: LTXByteSource> {
     header = try Self.readHeader(&input)
     order = LTXPageOrder(header)
     if header.pageSize != pageSize {
-      distance = CRC64.Distance(bytes: header.pageSize.bytes)
+      distance = .page(header.pageSize)
     }
     crc = CRC64()
     index.reset()

@@ -40,7 +40,7 @@ package struct LTXEncoder: Sendable {
     self.header = header
     self.compression = compression
     order = LTXPageOrder(header)
-    distance = CRC64.Distance(bytes: header.pageSize.bytes)
+    distance = .page(header.pageSize)
     try begin()
   }
 
@@ -52,7 +52,7 @@ package struct LTXEncoder: Sendable {
     compression: LTXCompression? = nil
   ) throws(LTXError) {
     if header.pageSize != self.header.pageSize {
-      distance = CRC64.Distance(bytes: header.pageSize.bytes)
+      distance = .page(header.pageSize)
     }
     self.header = header
     self.compression = compression ?? self.compression

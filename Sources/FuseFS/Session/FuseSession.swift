@@ -23,6 +23,8 @@ final class FuseSession: @unchecked Sendable {
   /// Whether `read` answers at once where there is no request.
   private var isPolling = false
   private var requestsSinceWrite = 0
+  /// Requests that were not answered yet when the last one came.
+  private var unansweredBefore = 0
 
   /// Nil until the kernel's first request is answered; then whether files are passed through.
   let started = Condition<Bool?>(nil)
@@ -94,6 +96,7 @@ final class FuseSession: @unchecked Sendable {
   private func note(_ request: UnsafeRawBufferPointer) {
     // The header's second field is the operation (linux/fuse.h, struct fuse_in_header).
     guard request.count >= 8 else { return }
+    unansweredBefore = fileSystem.outstanding.number
     let isWrite = request.loadUnaligned(fromByteOffset: 4, as: UInt32.self) == Self.writeOperation
     requestsSinceWrite = isWrite ? 0 : min(requestsSinceWrite + 1, Self.manyReads)
   }
@@ -101,11 +104,12 @@ final class FuseSession: @unchecked Sendable {
   /// Reads the next request.
   ///
   /// While requests come densely the next one mostly follows within microseconds, so that looking for it is
-  /// quicker than to be woken.
+  /// quicker than to be woken. Not so where the last one waits for the disk, and whoever sent it for the answer.
   private func receive(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer, _ size: Int) -> Int {
     guard isPolling else { return read(descriptor, buffer, size) }
     var looks = 1
-    if wakefulness?.isDense == true {
+    let isAnswered = fileSystem.outstanding.number <= unansweredBefore
+    if isAnswered, wakefulness?.isDense == true {
       looks = requestsSinceWrite < Self.manyReads ? Self.looks.writing : Self.looks.reading
     }
     while true {

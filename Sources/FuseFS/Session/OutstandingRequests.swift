@@ -7,6 +7,9 @@ final class OutstandingRequests: Sendable {
   private let emptied = Condition(false)
   private let closing = Atomic(false)
 
+  /// How many there are at about this moment.
+  var number: Int { count.load(ordering: .relaxed) }
+
   func began() { count.add(1, ordering: .relaxed) }
 
   func ended() {

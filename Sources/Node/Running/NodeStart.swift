@@ -49,8 +49,7 @@ struct NodeParts: Sendable {
       record: cluster,
       metrics: metrics,
       logger: logger,
-      group: MultiThreadedEventLoopGroup.singleton,
-      pool: pool
+      group: MultiThreadedEventLoopGroup.singleton
     )
   }
 

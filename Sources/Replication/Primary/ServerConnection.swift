@@ -11,6 +11,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
 
   /// How often time is looked at, as a part of the heartbeat's interval.
   private static let ticksPerHeartbeat = 2
+  /// How long entries that nobody waits for are held together.
+  private static let spacing = TimeAmount.microseconds(500)
 
   let server: ServerContext
   private let gate: PreAuthenticationGate
@@ -18,8 +20,8 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
   private let verdict: PeerVerdict?
   let loop: any EventLoop
   private let started: ContinuousClock.Instant
-  private let logReads: BlockingQueue
-  let snapshotReads: BlockingQueue
+  private let logReads = BlockingQueue()
+  let snapshotReads = BlockingQueue()
 
   private var context: ChannelHandlerContext?
   private var address: SocketAddress?
@@ -53,8 +55,6 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     self.loop = loop
     started = server.configuration.clock.now()
     writer = FrameWriter(metrics: server.metrics)
-    logReads = BlockingQueue(server.pool)
-    snapshotReads = BlockingQueue(server.pool)
   }
 
   /// Whether entries are packed for this peer.
@@ -328,7 +328,7 @@ final class ServerConnection: ChannelInboundHandler, RemovableChannelHandler {
     lend(to: name)
     server.metrics.count { $0.replicasConnected += 1 }
     server.logger.info("A replica is connected", metadata: ["replica": "\(name)"])
-    let waker = LoopWaker(loop) { me.value.woken() }
+    let waker = LoopWaker(loop, spacing: Self.spacing) { me.value.woken() }
     let source = server.source
     ask(logReads) {
       source.onAppend { waker.wake(atOnce: source.isAwaited) }

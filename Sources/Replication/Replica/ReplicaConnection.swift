@@ -1,6 +1,5 @@
 import Logging
 import NIOCore
-import NIOPosix
 import Store
 
 /// The shell of `ReplicaSession`: one connection to the primary, on its event loop.
@@ -16,7 +15,6 @@ final class ReplicaConnection: ChannelDuplexHandler {
     var clock: ReplicationClock
     var timing: SessionTiming
     var metrics: ReplicationMetrics
-    var pool: NIOThreadPool
     var logger: Logger
     /// Called after each change, on the event loop.
     var publish: @Sendable (ReplicaSession) -> Void
@@ -31,11 +29,11 @@ final class ReplicaConnection: ChannelDuplexHandler {
   private let verdict: PeerVerdict?
   let loop: any EventLoop
   /// Work on the log and the databases, in order.
-  private let work: BlockingQueue
+  private let work = BlockingQueue()
   /// Questions that need not wait for the work.
-  private let questions: BlockingQueue
+  private let questions = BlockingQueue()
   /// Reading page checksums, which takes long for a large database.
-  private let comparisons: BlockingQueue
+  private let comparisons = BlockingQueue()
 
   var session: ReplicaSession
   private var context: ChannelHandlerContext?
@@ -62,9 +60,6 @@ final class ReplicaConnection: ChannelDuplexHandler {
     self.environment = environment
     self.verdict = verdict
     self.loop = loop
-    work = BlockingQueue(environment.pool)
-    questions = BlockingQueue(environment.pool)
-    comparisons = BlockingQueue(environment.pool)
     writer = FrameWriter(metrics: environment.metrics)
   }
 
@@ -256,7 +251,8 @@ final class ReplicaConnection: ChannelDuplexHandler {
     isSubscribed = true
     connect()
     let me = NIOLoopBound(self, eventLoop: loop)
-    let waker = LoopWaker(loop) { me.value.progressed() }
+    let spacing = TimeAmount(environment.timing.acknowledgement)
+    let waker = LoopWaker(loop, spacing: spacing) { me.value.progressed() }
     let sink = environment.sink
     ask(questions) {
       sink.onProgress { waker.wake(atOnce: sink.isAwaited) }

@@ -1,6 +1,6 @@
 package import Logging
 package import NIOCore
-package import NIOPosix
+import NIOPosix
 package import Store
 import Synchronization
 
@@ -53,18 +53,15 @@ package final class ReplicationClient: Sendable {
   private let metrics: ReplicationMetrics
   private let logger: Logger
   private let group: any EventLoopGroup
-  private let pool: NIOThreadPool
   private let state = Mutex(ReplicaStatus())
 
-  /// - Parameter pool: Threads for calls that may block, shut down by the owner, after `run` has ended.
   package init(
     configuration: Configuration,
     sink: any ReplicationSink,
     record: any ClusterRecord,
     metrics: ReplicationMetrics,
     logger: Logger,
-    group: any EventLoopGroup,
-    pool: NIOThreadPool
+    group: any EventLoopGroup
   ) {
     self.configuration = configuration
     self.sink = sink
@@ -72,7 +69,6 @@ package final class ReplicationClient: Sendable {
     self.metrics = metrics
     self.logger = logger
     self.group = group
-    self.pool = pool
   }
 
   /// Where this node stands. Cheap, from any thread.
@@ -177,7 +173,6 @@ package final class ReplicationClient: Sendable {
       clock: configuration.clock,
       timing: configuration.timing,
       metrics: metrics,
-      pool: pool,
       logger: logger,
       publish: { self.publish($0) },
       ended: { error, session in

@@ -2,40 +2,94 @@ import NIOCore
 import Synchronization
 
 /// Runs an action on an event loop soon after `wake`, once for any number of wakes before it runs.
+///
+/// What is sent in one go costs one system call, one TLS record and one wake of the other side, however
+/// many transactions it holds; so a stream of wakes is held together. One that comes after a pause is followed at
+/// once. While the stream goes on a timer looks for what has come, so that who wakes has no system call to make.
 final class LoopWaker: Sendable {
-  /// What is sent in one go costs one system call, one TLS record and one wake of the other side,
-  /// however many transactions it holds; a stream of them is held together for so long. A transaction
-  /// that comes after a pause goes at once.
-  static let spacing = TimeAmount.microseconds(500)
+  /// What the next look at the timer's end is to do; ascending, since a wake never takes anything back.
+  private enum Phase: UInt8, AtomicRepresentable {
+    /// Nothing: there is no timer.
+    case idle
+    /// To end the stream, as nothing has come.
+    case watching
+    /// To run the action.
+    case due
+    /// Too late: the action is about to run.
+    case urgent
+  }
 
-  private let isPending = Atomic(false)
+  /// Of what concerns the loop alone.
+  private struct Timing {
+    var lastRun = NIODeadline.uptimeNanoseconds(0)
+    var isTimed = false
+  }
+
+  private let phase = Atomic(Phase.idle)
   private let loop: any EventLoop
+  private let spacing: TimeAmount
   private let action: @Sendable () -> Void
-  private let lastRun: NIOLoopBoundBox<NIODeadline>
+  private let timing: NIOLoopBoundBox<Timing>
 
   /// To be called on the loop.
-  init(_ loop: any EventLoop, action: @escaping @Sendable () -> Void) {
+  ///
+  /// - Parameter spacing: the least time between two runs for which nobody waits.
+  init(_ loop: any EventLoop, spacing: TimeAmount, action: @escaping @Sendable () -> Void) {
     self.loop = loop
+    self.spacing = spacing
     self.action = action
-    lastRun = NIOLoopBoundBox(.uptimeNanoseconds(0), eventLoop: loop)
+    timing = NIOLoopBoundBox(Timing(), eventLoop: loop)
   }
 
   /// Cheap; from any thread.
   ///
   /// - Parameter atOnce: whether somebody waits for what is to be done.
   func wake(atOnce: Bool = false) {
-    guard !isPending.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    loop.execute { [self] in
-      let next = lastRun.value + Self.spacing
-      if atOnce || next <= .now() { return run() }
-      loop.scheduleTask(deadline: next) { [self] in run() }
+    let wanted = atOnce ? Phase.urgent : .due
+    var before = phase.load(ordering: .relaxed)
+    while before.rawValue < wanted.rawValue {
+      let (isExchanged, found) = phase.weakCompareExchange(
+        expected: before,
+        desired: wanted,
+        ordering: .acquiringAndReleasing
+      )
+      if isExchanged {
+        if before == .idle || atOnce { loop.execute { self.look() } }
+        return
+      }
+      before = found
     }
   }
 
-  private func run() {
-    lastRun.value = .now()
+  private func look() {
+    switch phase.load(ordering: .acquiring) {
+    case .idle, .watching: break
+    case .urgent: run(thenWatch: false)
+    case .due:
+      let isSpaced = timing.value.lastRun + spacing <= .now()
+      if isSpaced { run(thenWatch: true) } else { lookLater() }
+    }
+  }
+
+  private func lookLater() {
+    guard !timing.value.isTimed else { return }
+    timing.value.isTimed = true
+    loop.scheduleTask(deadline: timing.value.lastRun + spacing) { [self] in
+      timing.value.isTimed = false
+      let isOver = phase.compareExchange(
+        expected: .watching,
+        desired: .idle,
+        ordering: .acquiringAndReleasing
+      ).exchanged
+      if !isOver { look() }
+    }
+  }
+
+  private func run(thenWatch isStream: Bool) {
+    timing.value.lastRun = .now()
     // Before the action: what happens during it wakes again.
-    isPending.store(false, ordering: .releasing)
+    phase.store(isStream ? .watching : .idle, ordering: .releasing)
+    if isStream { lookLater() }
     action()
   }
 }

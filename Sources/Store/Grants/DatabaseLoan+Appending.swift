@@ -31,7 +31,7 @@ extension DatabaseLoan {
         state.unapplied.append(index)
       }
       dismissParked()
-      applier.enqueue(index)
+      applier.enqueue([index])
       if log.needsMajority {
         // Whether a majority has it, the replica learns like all others.
         lender.answer(.appended(id, index))

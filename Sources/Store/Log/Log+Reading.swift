@@ -84,11 +84,28 @@ extension Log {
 
   /// One entry.
   package func entry(at index: LogIndex) throws(StoreError) -> LogEntry {
-    let batch = try read(from: index, maxBytes: 1)
-    guard let (entry, _) = LogEntry.decode(batch.bytes[...]) else {
+    guard let entry = try entries(from: index, through: index, maxBytes: 1).first else {
       throw damaged(directory, index)
     }
     return entry
+  }
+
+  /// Entries from `first` on, at most `maxBytes` of them but at least one.
+  func entries(
+    from first: LogIndex,
+    through last: LogIndex,
+    maxBytes: Int
+  ) throws(StoreError) -> [LogEntry] {
+    var remaining = try read(from: first, maxBytes: maxBytes).bytes[...]
+    var entries: [LogEntry] = []
+    while !remaining.isEmpty, (entries.last?.id.index ?? .zero) < last {
+      guard let (entry, length) = LogEntry.decode(remaining) else {
+        throw damaged(directory, entries.last?.id.index.next ?? first)
+      }
+      entries.append(entry)
+      remaining = remaining.dropFirst(length)
+    }
+    return entries
   }
 
   private func damaged(_ path: String, _ index: LogIndex) -> StoreError {

@@ -151,12 +151,7 @@ package final class Log: Sendable {
         let id = EntryID(term: term ?? state.last.term, index: state.last.index.next)
         try rotateIfFull(&state)
         let range = state.recent.append(id.index) { encode(id, &$0) }
-        do throws(StoreError) {
-          try write(range, in: &state, id)
-        } catch {
-          state.recent.removeLast()
-          throw error
-        }
+        try write(CollectionOfOne((id, range)), in: &state)
         if term != nil { state.isWriter = true }
         return .success((id.index, Array(state.subscribers.values)))
       } catch { return .failure(error) }
@@ -164,13 +159,19 @@ package final class Log: Sendable {
     return try result.get()
   }
 
-  /// Writes the newest entry of `recent` to the active segment and makes it part of the log.
-  private func write(_ range: Range<Int>, in state: inout State, _ id: EntryID) throws(StoreError) {
+  /// Writes the newest entries of `recent`, which lie in its last block, to the active segment and makes them
+  /// part of the log.
+  func write(
+    _ entries: some BidirectionalCollection<(id: EntryID, range: Range<Int>)>,
+    in state: inout State
+  ) throws(StoreError) {
+    guard let first = entries.first, let last = entries.last else { return }
     let active = state.segments.count - 1
     let offset = state.segments[active].end
     let file = state.segments[active].file
+    let whole = first.range.lowerBound..<last.range.upperBound
     do throws(StoreError) {
-      try state.recent.withLast(range) { bytes throws(StoreError) in
+      try state.recent.withLast(whole) { bytes throws(StoreError) in
         try file.write(bytes, at: offset)
       }
     } catch {
@@ -185,72 +186,20 @@ package final class Log: Sendable {
           cause: second
         )
       }
+      for _ in entries { state.recent.removeLast() }
       throw error
     }
-    state.segments[active].note(id.index, at: offset)
-    state.segments[active].end = offset + Int64(range.count)
-    state.segments[active].last = id.index
+    for (id, range) in entries {
+      let start = offset + Int64(range.lowerBound - whole.lowerBound)
+      state.segments[active].note(id.index, at: start)
+      if id.term != state.last.term {
+        state.terms.append(TermStart(term: id.term, first: id.index))
+      }
+      state.last = id
+    }
+    state.segments[active].end = offset + Int64(whole.count)
+    state.segments[active].last = last.id.index
     state.segments[active].lastMilliseconds = clock.milliseconds
-    if id.term != state.last.term {
-      state.terms.append(TermStart(term: id.term, first: id.index))
-    }
-    state.last = id
-  }
-
-  /// Appends entries of a primary, after checking that they continue this log.
-  ///
-  /// - Parameter term: that of the primary, which may be later than any entry's; nil where only one node
-  ///   can be the primary.
-  /// - Throws: with nothing appended when an entry is damaged or does not follow; when the disk
-  ///   refuses, `last` tells how far it came.
-  package func append(_ batch: LogBatch, under term: Term? = nil) throws(StoreError) {
-    var previous = last
-    var entries: [(id: EntryID, bytes: ArraySlice<UInt8>)] = []
-    var remaining = batch.bytes[...]
-    while !remaining.isEmpty {
-      guard let (entry, length) = LogEntry.decode(remaining) else {
-        throw StoreError(
-          .corrupt,
-          "a log entry from the primary is damaged or cut short; it is asked for again"
-        )
-      }
-      guard entry.id.index == previous.index.next, entry.id.term >= previous.term else {
-        throw doesNotFollow(entry.id, previous)
-      }
-      entries.append((entry.id, remaining.prefix(length)))
-      previous = entry.id
-      remaining = remaining.dropFirst(length)
-    }
-    var wake: [@Sendable () -> Void] = []
-    defer { for call in wake { call() } }
-    for (id, bytes) in entries {
-      let result: Result<[@Sendable () -> Void], StoreError> = state.withLock { state in
-        do throws(StoreError) {
-          if let failed = state.failed { throw failed }
-          if let term { try enter(term, &state) }
-          guard id.index == state.last.index.next, id.term >= state.last.term else {
-            throw doesNotFollow(id, state.last)
-          }
-          try rotateIfFull(&state)
-          let range = state.recent.append(id.index) { $0.append(contentsOf: bytes) }
-          do throws(StoreError) {
-            try write(range, in: &state, id)
-          } catch {
-            state.recent.removeLast()
-            throw error
-          }
-          return .success(Array(state.subscribers.values))
-        } catch { return .failure(error) }
-      }
-      wake = try result.get()
-    }
-  }
-
-  private func doesNotFollow(_ id: EntryID, _ last: EntryID) -> StoreError {
-    StoreError(
-      .diverged,
-      "entry \(id) of the primary does not follow this node's last, \(last)"
-    )
   }
 
   /// Calls `wake` after each append until the token goes.

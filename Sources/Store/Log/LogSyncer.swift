@@ -1,4 +1,3 @@
-import Dispatch
 import Synchronization
 
 /// Makes the log durable on behalf of all who wait: one `fdatasync` answers everyone whose entry
@@ -26,7 +25,7 @@ final class LogSyncer: Sendable {
   }
 
   private let state: Mutex<State>
-  private let queue = DispatchQueue(label: "halite.log.sync", qos: .userInitiated)
+  private let thread = UrgentThread("halite-log-sync")
 
   init(durable: LogIndex) {
     state = Mutex(State(durable: durable))
@@ -79,7 +78,7 @@ final class LogSyncer: Sendable {
     switch next {
     case .answer(let error): done(error)
     case .wait: break
-    case .start: queue.async { self.run(log) }
+    case .start: thread.async { self.run(log) }
     }
   }
 

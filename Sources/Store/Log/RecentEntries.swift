@@ -16,6 +16,9 @@ struct RecentEntries {
 
   private(set) var blocks: [Block] = []
 
+  /// Whether the next entry comes into the last block.
+  var hasRoom: Bool { blocks.last.map { $0.bytes.count < Self.blockBytes } ?? false }
+
   /// Appends one entry by `encode`, which must append to the array it is given.
   ///
   /// - Returns: where in the last block's bytes the entry lies.
@@ -23,7 +26,7 @@ struct RecentEntries {
     _ index: LogIndex,
     _ encode: (inout [UInt8]) -> Void
   ) -> Range<Int> {
-    if blocks.isEmpty || blocks[blocks.count - 1].bytes.count >= Self.blockBytes {
+    if !hasRoom {
       var bytes: [UInt8] = []
       if blocks.count >= Self.maxBlocks {
         bytes = blocks.removeFirst().bytes

@@ -42,8 +42,17 @@ final class DatabaseApplier: Sendable {
     /// How many have the database to themselves at the moment, or wait for that.
     var holders = 0
     var idle: [Gate] = []
+    /// Changes when the entries that wait are forgotten.
+    var epoch = 0
 
     var next: LogIndex? { done < pending.count ? pending[done] : nil }
+
+    /// How many entries, the next one included, lie one behind the other in the log.
+    func run(upTo most: Int) -> Int {
+      let waiting = pending[done...].prefix(most)
+      guard let first = waiting.first else { return 0 }
+      return zip(waiting, 0...).prefix { $0.rawValue == first.rawValue + UInt64($1) }.count
+    }
   }
 
   let name: String
@@ -59,10 +68,12 @@ final class DatabaseApplier: Sendable {
 
   private var store: Store { engine.store }
 
-  func enqueue(_ index: LogIndex) {
+  /// - Parameter entries: ascending, and behind all that wait.
+  func enqueue(_ entries: [LogIndex]) {
+    guard let first = entries.first else { return }
     let start = state.withLock { state -> Bool in
-      if state.next == nil { engine.setWaiting(name, index) }
-      state.pending.append(index)
+      if state.next == nil { engine.setWaiting(name, first) }
+      state.pending.append(contentsOf: entries)
       return Self.begin(&state)
     }
     engine.tellProgress()
@@ -125,6 +136,7 @@ final class DatabaseApplier: Sendable {
     state.withLock { state in
       state.pending = []
       state.done = 0
+      state.epoch += 1
       engine.setWaiting(name, nil)
     }
     engine.tellProgress()
@@ -153,8 +165,12 @@ final class DatabaseApplier: Sendable {
   }
 
   /// The next entry, unless there is none or somebody wants the database for himself.
-  private func next() -> LogIndex? {
-    state.withLock { $0.holders == 0 ? $0.next : nil }
+  private func next() -> EntriesAhead.Next? {
+    state.withLock { state in
+      guard state.holders == 0, let index = state.next else { return nil }
+      let run = state.run(upTo: EntriesAhead.most)
+      return EntriesAhead.Next(index: index, run: run, epoch: state.epoch)
+    }
   }
 
   private enum Step {
@@ -164,12 +180,14 @@ final class DatabaseApplier: Sendable {
   }
 
   private func run() {
+    var ahead = EntriesAhead()
     while true {
-      guard let index = next() else {
+      guard let next = next() else {
         stop()
         // Something may have come between the look and the stop.
         return wake()
       }
+      let index = next.index
       guard !store.context.isStopping.withLock({ $0 }), !engine.holdsBack(name) else {
         return stop()
       }
@@ -180,7 +198,7 @@ final class DatabaseApplier: Sendable {
         if index <= store.log.committed { wake() } else { settleUndecided() }
         return
       }
-      switch attempt(index) {
+      switch attempt(next, &ahead) {
       case .again: continue
       case .stop: return stop()
       case .exclusive: return takeExclusive(index)
@@ -193,9 +211,9 @@ final class DatabaseApplier: Sendable {
     }
   }
 
-  private func attempt(_ index: LogIndex) -> Step {
+  private func attempt(_ next: EntriesAhead.Next, _ ahead: inout EntriesAhead) -> Step {
     do throws(StoreError) {
-      let entry = try store.log.entry(at: index)
+      let entry = try ahead.entry(next, from: store.log)
       let step: Step
       switch entry.kind {
       case .transaction, .stagedTransaction: step = try applyShared(entry)
@@ -205,7 +223,7 @@ final class DatabaseApplier: Sendable {
       case .rename: step = try applyRename(entry)
       case .noOperation, .stage: step = .again
       }
-      if case .again = step { advance(past: index) }
+      if case .again = step { advance(past: next.index) }
       return step
     } catch {
       return failed(error)

@@ -41,6 +41,6 @@ extension ReplicaEngine {
     if let first = left.firstPart {
       state.withLock { $0.stages[name] = (first, left.entries.last) }
     }
-    for entry in left.entries { applier(name).enqueue(entry) }
+    applier(name).enqueue(left.entries)
   }
 }

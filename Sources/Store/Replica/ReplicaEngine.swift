@@ -85,11 +85,12 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
     let before = log.last.index
     var failure: StoreError?
     let term = state.withLock { $0.term }
-    do throws(StoreError) { try log.append(batch, under: term) } catch { failure = error }
+    let entries = try log.entries(of: batch)
+    do throws(StoreError) { try log.append(entries[...], under: term) } catch { failure = error }
     // Also after an error: what has come into the log is to be applied.
     let last = log.last.index
     log.learnCommit(batch.commit)
-    enqueue(batch, after: before, through: last)
+    enqueue(entries.lazy.map(\.entry).prefix { $0.id.index <= last })
     state.withLock { $0.enqueued = last }
     if last > before {
       if batch.commit < last { sync(through: last) } else { syncSoon() }
@@ -129,21 +130,28 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
     }
   }
 
-  private func enqueue(_ batch: LogBatch, after before: LogIndex, through last: LogIndex) {
-    guard before < last else { return }
-    var remaining = batch.bytes[...]
-    while let (entry, length) = LogEntry.decode(remaining), entry.id.index <= last {
+  private func enqueue(_ entries: some Sequence<LogEntry>) {
+    // Those of one database that come one behind the other go to its queue together.
+    var run: (name: String, entries: [LogIndex]) = ("", [])
+    func endRun() {
+      if !run.entries.isEmpty { applier(run.name).enqueue(run.entries) }
+      run.entries = []
+    }
+    for entry in entries {
       noteStage(entry)
       switch entry.kind {
       case .noOperation, .stage: break
       case .transaction, .stagedTransaction, .drop:
-        applier(entry.database).enqueue(entry.id.index)
+        if run.name != entry.database { endRun() }
+        run.name = entry.database
+        run.entries.append(entry.id.index)
       case .rename:
-        applier(entry.database).enqueue(entry.id.index)
-        applier(String(decoding: entry.payload, as: UTF8.self)).enqueue(entry.id.index)
+        endRun()
+        applier(entry.database).enqueue([entry.id.index])
+        applier(String(decoding: entry.payload, as: UTF8.self)).enqueue([entry.id.index])
       }
-      remaining = remaining.dropFirst(length)
     }
+    endRun()
   }
 
   func applier(_ name: String) -> DatabaseApplier {

@@ -101,8 +101,7 @@ final class Cluster: Sendable {
       record: record,
       metrics: metrics,
       logger: logger,
-      group: group,
-      pool: pool
+      group: group
     )
   }
 

@@ -118,8 +118,14 @@ struct ReplicaFileTests {
     let disk = FaultyDisk()
     let pair = try PairFixture(seed: 2, disk: disk)
     try create(pair, "a.db", "wal", 10)
-    let batch = try pair.primary.store.read(from: LogIndex(1), maxBytes: 1 << 20)
-    disk.fail([.write], at: 6, path: "/log/")
+    let writer = try pair.primary.connect("a.db")
+    // More than one write takes; before them the segment gets its header.
+    for _ in 0..<8 {
+      try writer.run("INSERT INTO t VALUES (randomblob(\(RecentEntries.blockBytes / 5)))")
+    }
+    writer.close()
+    let batch = try pair.primary.store.read(from: LogIndex(1), maxBytes: 8 << 20)
+    disk.fail([.write], at: 3, path: "/log/")
     #expect(throws: StoreError.self) { try pair.engine.append(batch) }
     disk.heal()
     let last = pair.engine.logSummary().last.index
