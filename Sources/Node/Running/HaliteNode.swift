@@ -50,6 +50,7 @@ package final class HaliteNode: Sendable {
   ///
   /// - Returns: the exit code for the process.
   package static func run(configuration: Configuration) async throws -> Int32 {
+    NativeMemory.shareArenas()
     let logger = Logger(label: "halite")
     let pool = NIOThreadPool(numberOfThreads: 4)
     pool.start()

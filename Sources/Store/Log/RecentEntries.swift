@@ -5,7 +5,7 @@
 struct RecentEntries {
   /// Bytes after which a block is closed.
   static let blockBytes = 1 << 20
-  static let maxBlocks = 8
+  static let maxBlocks = 4
 
   struct Block {
     var first: LogIndex
@@ -32,7 +32,8 @@ struct RecentEntries {
         bytes = blocks.removeFirst().bytes
         bytes.removeAll(keepingCapacity: true)
       } else {
-        bytes.reserveCapacity(Self.blockBytes + (64 << 10))
+        // A part of a large transaction may be its last entry; memory that is not used costs nothing.
+        bytes.reserveCapacity(Self.blockBytes + LogFormat.stageBytes + (64 << 10))
       }
       blocks.append(Block(first: index, bytes: bytes, starts: []))
     }

@@ -263,6 +263,26 @@ struct LogTests {
     #expect(replica.last == primary.last)
   }
 
+  /// A batch that one segment has no room for goes on in the next ones, and is found there.
+  @Test func batchOverSegments() throws {
+    let source = try LogFixture()
+    let primary = try source.open()
+    try primary.begin(Term(5))
+    try primary.fill(Array(repeating: 90, count: 40))
+    let all = try primary.read(from: LogIndex(1), maxBytes: 1 << 20)
+    let fixture = try LogFixture(segmentBytes: 500)
+    let replica = try fixture.open()
+    try replica.append(all)
+    #expect(replica.state.withLock { $0.segments.count } > 5)
+    for log in [replica, try fixture.open()] {
+      #expect(log.last == primary.last)
+      for index in 1...primary.last.index.rawValue {
+        let (copy, entry) = try (log.entry(at: LogIndex(index)), primary.entry(at: LogIndex(index)))
+        #expect(copy.id == entry.id && copy.payload == entry.payload)
+      }
+    }
+  }
+
   /// A batch is taken as a whole or not at all.
   @Test func damagedBatchChangesNothing() throws {
     let source = try LogFixture()
