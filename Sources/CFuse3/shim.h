@@ -216,7 +216,11 @@ static inline int halite_fallocate(int descriptor, int mode, off_t offset, off_t
 
 static inline void halite_release_memory(void) { malloc_trim(0); }
 
-static inline void halite_limit_arenas(int count) { mallopt(M_ARENA_MAX, count); }
+// One for each processor, but at least two.
+static inline void halite_limit_arenas(void) {
+  long processors = sysconf(_SC_NPROCESSORS_ONLN);
+  mallopt(M_ARENA_MAX, processors < 2 ? 2 : (int)processors);
+}
 
 static inline void halite_name_this_thread(const char *name) {
   prctl(PR_SET_NAME, name, 0, 0, 0);

@@ -84,7 +84,7 @@ package final class ReplicationServer: Sendable {
 
   /// - Parameters:
   ///   - term: This node's term; nil while it is not the primary. Cheap: asked at every tick.
-  ///   - pool: Threads for calls that may block, shut down by the owner, after `run` has ended.
+  ///   - pool: Threads for looking up names, shut down by the owner, after `run` has ended.
   package init(
     configuration: Configuration,
     source: any ReplicationSource,

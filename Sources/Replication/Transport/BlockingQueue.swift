@@ -8,8 +8,9 @@ import Dispatch
 ///
 /// Not a thread pool of NIO's: that wakes all its threads for each call.
 struct BlockingQueue: Sendable {
-  // A serial queue gets a thread of its own wherever the others are taken.
-  private let queue = DispatchQueue(label: "halite.replication", qos: .userInitiated)
+  // A serial queue gets a thread of its own wherever the others are taken. Those of another class than the store's
+  // work, which may have to wait for what comes this way.
+  private let queue = DispatchQueue(label: "halite.replication", qos: .default)
 
   func submit(_ job: @escaping @Sendable () -> Void) { queue.async(execute: job) }
 }

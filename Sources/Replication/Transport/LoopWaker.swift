@@ -9,7 +9,7 @@ import Synchronization
 final class LoopWaker: Sendable {
   /// What the next look at the timer's end is to do; ascending, since a wake never takes anything back.
   private enum Phase: UInt8, AtomicRepresentable {
-    /// Nothing: there is no timer.
+    /// Nothing.
     case idle
     /// To end the stream, as nothing has come.
     case watching
@@ -21,7 +21,7 @@ final class LoopWaker: Sendable {
 
   /// Of what concerns the loop alone.
   private struct Timing {
-    var lastRun = NIODeadline.uptimeNanoseconds(0)
+    var lastRun: NIODeadline?
     var isTimed = false
   }
 
@@ -46,12 +46,13 @@ final class LoopWaker: Sendable {
   /// - Parameter atOnce: whether somebody waits for what is to be done.
   func wake(atOnce: Bool = false) {
     let wanted = atOnce ? Phase.urgent : .due
-    var before = phase.load(ordering: .relaxed)
+    // In one order with whatever is woken for, so that a run which this wake relies on sees that.
+    var before = phase.load(ordering: .sequentiallyConsistent)
     while before.rawValue < wanted.rawValue {
       let (isExchanged, found) = phase.weakCompareExchange(
         expected: before,
         desired: wanted,
-        ordering: .acquiringAndReleasing
+        ordering: .sequentiallyConsistent
       )
       if isExchanged {
         if before == .idle || atOnce { loop.execute { self.look() } }
@@ -66,15 +67,15 @@ final class LoopWaker: Sendable {
     case .idle, .watching: break
     case .urgent: run(thenWatch: false)
     case .due:
-      let isSpaced = timing.value.lastRun + spacing <= .now()
-      if isSpaced { run(thenWatch: true) } else { lookLater() }
+      let isHeldBack = timing.value.lastRun.map { $0 + spacing > .now() } ?? false
+      if isHeldBack { lookLater() } else { run(thenWatch: true) }
     }
   }
 
   private func lookLater() {
-    guard !timing.value.isTimed else { return }
+    guard !timing.value.isTimed, let lastRun = timing.value.lastRun else { return }
     timing.value.isTimed = true
-    loop.scheduleTask(deadline: timing.value.lastRun + spacing) { [self] in
+    loop.scheduleTask(deadline: lastRun + spacing) { [self] in
       timing.value.isTimed = false
       let isOver = phase.compareExchange(
         expected: .watching,
@@ -88,7 +89,7 @@ final class LoopWaker: Sendable {
   private func run(thenWatch isStream: Bool) {
     timing.value.lastRun = .now()
     // Before the action: what happens during it wakes again.
-    phase.store(isStream ? .watching : .idle, ordering: .releasing)
+    phase.store(isStream ? .watching : .idle, ordering: .sequentiallyConsistent)
     if isStream { lookLater() }
     action()
   }

@@ -16,7 +16,7 @@ extension Log {
     try append(entries(of: batch)[...], under: term)
   }
 
-  /// The entries of a batch that continues this log.
+  /// The entries of a batch that continues this log, without the pages in them, which may be far larger than packed.
   func entries(of batch: LogBatch) throws(StoreError) -> [EncodedEntry] {
     var previous = last
     var entries: [EncodedEntry] = []
@@ -31,7 +31,7 @@ extension Log {
       guard entry.id.index == previous.index.next, entry.id.term >= previous.term else {
         throw doesNotFollow(entry.id, previous)
       }
-      entries.append((entry, remaining.prefix(length)))
+      entries.append((entry.withoutPages, remaining.prefix(length)))
       previous = entry.id
       remaining = remaining.dropFirst(length)
     }
@@ -93,5 +93,18 @@ extension Log {
       .diverged,
       "entry \(id) of the primary does not follow this node's last, \(last)"
     )
+  }
+}
+
+extension LogEntry {
+  /// The entry with so much of its payload as tells what it does.
+  fileprivate var withoutPages: LogEntry {
+    var entry = self
+    switch kind {
+    case .transaction: entry.payload = []
+    case .stage: entry.payload = ArraySlice(Array(payload.prefix(8)))
+    case .drop, .rename, .noOperation, .stagedTransaction: break
+    }
+    return entry
   }
 }

@@ -2,9 +2,13 @@ import Synchronization
 
 extension Log {
   /// Entries from `first` on that are in memory; nil when they are only on disk.
-  package func recent(from first: LogIndex, maxBytes: Int) -> LogBatch? {
+  package func recent(
+    from first: LogIndex,
+    through limit: LogIndex = .max,
+    maxBytes: Int
+  ) -> LogBatch? {
     state.withLock { state in
-      state.recent.batch(from: first, last: state.last.index, maxBytes: maxBytes)
+      state.recent.batch(from: first, last: min(state.last.index, limit), maxBytes: maxBytes)
     }
   }
 
@@ -12,8 +16,12 @@ extension Log {
   ///
   /// - Throws: `.notFound` when retention has removed `first`, `.corrupt` when the disk returns
   ///   something that is not an entry.
-  package func read(from first: LogIndex, maxBytes: Int) throws(StoreError) -> LogBatch {
-    if let batch = recent(from: first, maxBytes: maxBytes) { return batch }
+  package func read(
+    from first: LogIndex,
+    through limit: LogIndex = .max,
+    maxBytes: Int
+  ) throws(StoreError) -> LogBatch {
+    if let batch = recent(from: first, through: limit, maxBytes: maxBytes) { return batch }
     guard let (place, last) = place(of: first) else {
       throw StoreError(
         .notFound,
@@ -32,7 +40,7 @@ extension Log {
     var next = place.index
     var start = 0
     var end = 0
-    while end < bytes.count, next <= last {
+    while end < bytes.count, next <= min(last, limit) {
       let header = bytes.withUnsafeBytes {
         LogEntryHeader(UnsafeRawBufferPointer(rebasing: $0[end...]))
       }
@@ -90,19 +98,23 @@ extension Log {
     return entry
   }
 
-  /// Entries from `first` on, at most `maxBytes` of them but at least one.
+  /// Entries from `first` on, at most `maxBytes` of them, packed or not, but at least one; those before a
+  /// damaged one, unless that is the first.
   func entries(
     from first: LogIndex,
     through last: LogIndex,
     maxBytes: Int
   ) throws(StoreError) -> [LogEntry] {
-    var remaining = try read(from: first, maxBytes: maxBytes).bytes[...]
+    var remaining = try read(from: first, through: last, maxBytes: maxBytes).bytes[...]
     var entries: [LogEntry] = []
-    while !remaining.isEmpty, (entries.last?.id.index ?? .zero) < last {
+    var size = 0
+    while !remaining.isEmpty, size < maxBytes {
       guard let (entry, length) = LogEntry.decode(remaining) else {
-        throw damaged(directory, entries.last?.id.index.next ?? first)
+        guard entries.isEmpty else { break }
+        throw damaged(directory, first)
       }
       entries.append(entry)
+      size += entry.payload.count
       remaining = remaining.dropFirst(length)
     }
     return entries

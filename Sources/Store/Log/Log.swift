@@ -1,7 +1,7 @@
 import LTX
 import Synchronization
 
-/// The node's log: append-only segments in one directory, one write for each entry.
+/// The node's log: append-only segments in one directory, one write for each entry, or for many that come together.
 ///
 /// The order of entries is the order in which `append` took the lock, and that lock is held for
 /// the write of the entry (into the page cache, not to the platter): it is the one place where

@@ -3,29 +3,6 @@ import LTX
 import Logging
 import Synchronization
 
-/// For whom a `DatabaseApplier` works.
-protocol ApplyingEngine: AnyObject, Sendable {
-  var store: Store { get }
-  /// Where a database's next entry to be applied lies, or nil when it has none.
-  func setWaiting(_ name: String, _ index: LogIndex?)
-  func tellProgress()
-  /// Lets every queue look again at what it waits for.
-  func wakeAll()
-  /// Whether nothing is to be applied to a database for now.
-  func holdsBack(_ name: String) -> Bool
-  /// Lets readers of a database in that had to wait for a decision.
-  func releaseIfDecided(_ name: String)
-  /// Whether nothing before this entry waits in a database's queue.
-  func has(_ name: String, reached index: LogIndex) -> Bool
-  func applier(_ name: String) -> DatabaseApplier
-  /// The database is about to be locked exclusively; clients that read it, and wait to write, are in the way.
-  func dismissWriters(of name: String)
-  /// Whether what failed is to be tried again, as there is nobody to fetch anything from.
-  func retries(_ error: StoreError) -> Bool
-  /// What could not be applied is to be fetched.
-  func markForRepair(_ names: Set<String>) throws(StoreError)
-}
-
 /// Applies the entries of one database, in order, on a queue of its own.
 final class DatabaseApplier: Sendable {
   /// How long new readers are kept out while the last ones finish, before they are let in again
@@ -48,10 +25,14 @@ final class DatabaseApplier: Sendable {
     var next: LogIndex? { done < pending.count ? pending[done] : nil }
 
     /// How many entries, the next one included, lie one behind the other in the log.
-    func run(upTo most: Int) -> Int {
-      let waiting = pending[done...].prefix(most)
-      guard let first = waiting.first else { return 0 }
-      return zip(waiting, 0...).prefix { $0.rawValue == first.rawValue + UInt64($1) }.count
+    func run(upTo most: Int, through last: LogIndex) -> Int {
+      var count = 0
+      while count < most, done + count < pending.count {
+        let index = pending[done + count]
+        guard index <= last, index.rawValue == pending[done].rawValue + UInt64(count) else { break }
+        count += 1
+      }
+      return count
     }
   }
 
@@ -59,6 +40,8 @@ final class DatabaseApplier: Sendable {
   private unowned let engine: any ApplyingEngine
   private let queue: DispatchQueue
   private let state = Mutex(State())
+  /// Of whoever is running.
+  private let ahead = Mutex(EntriesAhead())
 
   init(name: String, engine: any ApplyingEngine) {
     self.name = name
@@ -165,12 +148,29 @@ final class DatabaseApplier: Sendable {
   }
 
   /// The next entry, unless there is none or somebody wants the database for himself.
-  private func next() -> EntriesAhead.Next? {
+  private func next() -> (index: LogIndex, epoch: Int)? {
     state.withLock { state in
       guard state.holders == 0, let index = state.next else { return nil }
-      let run = state.run(upTo: EntriesAhead.most)
-      return EntriesAhead.Next(index: index, run: run, epoch: state.epoch)
+      return (index, state.epoch)
     }
+  }
+
+  /// An entry that `next` has returned.
+  private func entry(_ index: LogIndex, epoch: Int) throws(StoreError) -> LogEntry {
+    var entry: LogEntry?
+    let failure = ahead.withLock { ahead -> StoreError? in
+      do throws(StoreError) {
+        entry = try ahead.entry(at: index, epoch: epoch, from: store.log) {
+          let committed = store.log.committed
+          return state.withLock { $0.run(upTo: EntriesAhead.most, through: committed) }
+        }
+        return nil
+      } catch { return error }
+    }
+    guard let entry else {
+      throw failure ?? StoreError(.notFound, "log entry \(index) is not there")
+    }
+    return entry
   }
 
   private enum Step {
@@ -180,9 +180,9 @@ final class DatabaseApplier: Sendable {
   }
 
   private func run() {
-    var ahead = EntriesAhead()
     while true {
       guard let next = next() else {
+        ahead.withLock { $0.forget() }
         stop()
         // Something may have come between the look and the stop.
         return wake()
@@ -198,7 +198,7 @@ final class DatabaseApplier: Sendable {
         if index <= store.log.committed { wake() } else { settleUndecided() }
         return
       }
-      switch attempt(next, &ahead) {
+      switch attempt(index, epoch: next.epoch) {
       case .again: continue
       case .stop: return stop()
       case .exclusive: return takeExclusive(index)
@@ -211,9 +211,9 @@ final class DatabaseApplier: Sendable {
     }
   }
 
-  private func attempt(_ next: EntriesAhead.Next, _ ahead: inout EntriesAhead) -> Step {
+  private func attempt(_ index: LogIndex, epoch: Int) -> Step {
     do throws(StoreError) {
-      let entry = try ahead.entry(next, from: store.log)
+      let entry = try entry(index, epoch: epoch)
       let step: Step
       switch entry.kind {
       case .transaction, .stagedTransaction: step = try applyShared(entry)
@@ -223,7 +223,7 @@ final class DatabaseApplier: Sendable {
       case .rename: step = try applyRename(entry)
       case .noOperation, .stage: step = .again
       }
-      if case .again = step { advance(past: next.index) }
+      if case .again = step { advance(past: index) }
       return step
     } catch {
       return failed(error)

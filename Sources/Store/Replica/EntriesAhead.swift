@@ -2,29 +2,34 @@
 struct EntriesAhead {
   /// Entries read at once.
   static let most = 64
-  /// The same in bytes, but for the first of them.
-  private static let mostBytes = 256 << 10
-
-  /// An entry that is asked for.
-  struct Next {
-    var index: LogIndex
-    /// How many of the database's entries, this one included, are known to lie one behind the other.
-    var run: Int
-    /// What was read before is of no use once this has changed.
-    var epoch: Int
-  }
+  /// Bytes read for each of them; fewer are found where they are larger.
+  private static let bytesEach = 8 << 10
 
   private var entries: ArraySlice<LogEntry> = []
   private var epoch = 0
 
-  mutating func entry(_ next: Next, from log: Log) throws(StoreError) -> LogEntry {
-    if epoch != next.epoch || entries.first?.id.index != next.index {
-      entries = []
-      epoch = next.epoch
-      guard next.run > 1 else { return try log.entry(at: next.index) }
-      let last = LogIndex(next.index.rawValue + UInt64(next.run) - 1)
-      entries = try log.entries(from: next.index, through: last, maxBytes: Self.mostBytes)[...]
-    }
-    return entries.isEmpty ? try log.entry(at: next.index) : entries.removeFirst()
+  /// - Parameters:
+  ///   - epoch: what was read before is of no use once this has changed.
+  ///   - run: how many of the database's entries, this one included, lie one behind the other in the log and
+  ///     may be applied.
+  mutating func entry(
+    at index: LogIndex,
+    epoch: Int,
+    from log: Log,
+    run: () -> Int
+  ) throws(StoreError) -> LogEntry {
+    if self.epoch == epoch, entries.first?.id.index == index { return entries.removeFirst() }
+    self.epoch = epoch
+    entries = []
+    let run = run()
+    guard run > 1 else { return try log.entry(at: index) }
+    let last = LogIndex(index.rawValue + UInt64(run) - 1)
+    // What is damaged farther on is found when its turn comes.
+    let found = try? log.entries(from: index, through: last, maxBytes: run * Self.bytesEach)
+    guard let found, let first = found.first else { return try log.entry(at: index) }
+    entries = found.dropFirst()
+    return first
   }
+
+  mutating func forget() { entries = [] }
 }

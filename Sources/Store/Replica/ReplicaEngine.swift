@@ -138,10 +138,12 @@ package final class ReplicaEngine: ReplicationSink, ApplyingEngine {
       run.entries = []
     }
     for entry in entries {
+      if entry.kind == .stagedTransaction { endRun() }
       noteStage(entry)
       switch entry.kind {
       case .noOperation, .stage: break
-      case .transaction, .stagedTransaction, .drop:
+      case .stagedTransaction: applier(entry.database).enqueue([entry.id.index])
+      case .transaction, .drop:
         if run.name != entry.database { endRun() }
         run.name = entry.database
         run.entries.append(entry.id.index)
