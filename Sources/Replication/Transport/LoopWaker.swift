@@ -7,15 +7,15 @@ import Synchronization
 /// many transactions it holds; so a stream of wakes is held together. One that comes after a pause is followed at
 /// once. While the stream goes on a timer looks for what has come, so that who wakes has no system call to make.
 final class LoopWaker: Sendable {
-  /// What the next look at the timer's end is to do; ascending, since a wake never takes anything back.
+  /// What the next look is to do; ascending, since a wake never takes anything back.
   private enum Phase: UInt8, AtomicRepresentable {
     /// Nothing.
     case idle
-    /// To end the stream, as nothing has come.
+    /// To end the stream: nothing has come since the last run. A timer will look.
     case watching
-    /// To run the action.
+    /// To run the action once it is time. A timer will look, or the loop soon does.
     case due
-    /// Too late: the action is about to run.
+    /// To run the action. The loop soon looks.
     case urgent
   }
 
