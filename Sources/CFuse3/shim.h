@@ -15,7 +15,6 @@
 #include <malloc.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -220,10 +219,6 @@ static inline void halite_release_memory(void) { malloc_trim(0); }
 static inline void halite_limit_arenas(void) {
   long processors = sysconf(_SC_NPROCESSORS_ONLN);
   mallopt(M_ARENA_MAX, processors < 2 ? 2 : (int)processors);
-}
-
-static inline void halite_name_this_thread(const char *name) {
-  prctl(PR_SET_NAME, name, 0, 0, 0);
 }
 
 // An empty file in memory, closed on exec; the name is for people who look.

@@ -52,7 +52,7 @@ struct DatabaseState: Sendable {
   var failed: StoreError?
   /// The entry whose pages could not be written to the end, which is why it failed.
   var torn: LogIndex?
-  /// Why it takes no transactions for now, although it can be read: the wal-index could not be brought to
+  /// Why it takes no transactions at the moment, although it can be read: the wal-index could not be brought to
   /// the log.
   var stalled: StoreError?
   /// Whether who asks for the lock of writers makes the node try again.

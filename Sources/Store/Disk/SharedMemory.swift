@@ -6,9 +6,10 @@ import Glibc
 /// The accessors check bounds and never trap on the offset; a file that another process cuts short
 /// can still raise SIGBUS, as it does for SQLite, which is why clients' truncation of a wal-index
 /// that the daemon has mapped is refused.
+///
+/// `@unchecked Sendable`: the pointer and size are set once; the bytes are shared with other processes
+/// anyway and are ordered by SQLite's own protocol (locks, and barriers between header copies).
 package final class SharedMemory: @unchecked Sendable {
-  // @unchecked: the pointer and size are set once; the bytes are shared with other processes
-  // anyway and are ordered by SQLite's own protocol (locks, and barriers between header copies).
   private let base: UnsafeMutableRawPointer
   /// Address space reserved, in bytes; the file may be shorter.
   private let reserved: Int

@@ -6,7 +6,7 @@ protocol ApplyingEngine: AnyObject, Sendable {
   func tellProgress()
   /// Lets every queue look again at what it waits for.
   func wakeAll()
-  /// Whether nothing is to be applied to a database for now.
+  /// Whether nothing is to be applied to a database at the moment.
   func holdsBack(_ name: String) -> Bool
   /// Lets readers of a database in that had to wait for a decision.
   func releaseIfDecided(_ name: String)

@@ -156,7 +156,7 @@ package final class Scrubber: Sendable {
     }
   }
 
-  /// Whether it is to be left alone for now: also while it is written on another node than usual, since whose
+  /// Whether it is to be left alone at the moment: also while it is written on another node than usual, since whose
   /// pages are then where cannot be told by the role.
   private func isRepairing(_ database: Database) -> Bool {
     if database.isLent.load(ordering: .acquiring) || database.isBorrowed.load(ordering: .acquiring)
