@@ -28,7 +28,7 @@ extension FileSystem {
         return
       }
       do throws(SystemCallError) {
-        replyEntry(request, parent, name, try tree.attributes(path))
+        replyEntry(request, parent, name, try attributes(at: path))
       } catch {
         let validity = backend.absence(of: FileName(path))
         guard error.number == ENOENT, validity > 0 else { throw error }
@@ -126,7 +126,7 @@ extension FileSystem {
     }
     switch file?.content {
     case .mounted(let mounted):
-      return try BackingTree.attributes(of: mounted.file.descriptor)
+      return try Self.attributes(of: mounted)
     case .virtual(let contents):
       return Self.attributes(contents, try path(node))
     case nil:
@@ -137,8 +137,23 @@ extension FileSystem {
       guard let contents = backend.virtualFile(path) else { throw SystemCallError(ENOENT) }
       return Self.attributes(contents, path)
     }
-    let found = try tree.attributes(path)
+    let found = try attributes(at: path)
     guard state.withLock({ $0.inodes.identity(node) }) == found.identity else { throw .stale }
+    return found
+  }
+
+  /// Those of what the mount shows at a path of the tree.
+  func attributes(at path: String) throws(SystemCallError) -> FileAttributes {
+    let presence = backend.presence(of: FileName(path))
+    if presence == .absent { throw SystemCallError(ENOENT) }
+    var found = try tree.attributes(path)
+    if case .ofSize(let size) = presence { found.size = UInt64(size) }
+    return found
+  }
+
+  static func attributes(of mounted: MountedFile) throws(SystemCallError) -> FileAttributes {
+    var found = try BackingTree.attributes(of: mounted.file.descriptor)
+    if let size = mounted.file.visibleSize { found.size = UInt64(size) }
     return found
   }
 

@@ -9,11 +9,9 @@ internal import Synchronization
 extension FileSystem {
   func openDirectory(_ request: FuseRequest, _ node: NodeID) {
     serve(request) { () throws(SystemCallError) in
-      let descriptor = DirectoryDescriptor(try tree.openDirectory(try path(node)))
       let directory = OpenDirectory(
         node: node,
-        descriptor: descriptor,
-        entries: try BackingTree.list(descriptor.number)
+        descriptor: DirectoryDescriptor(try tree.openDirectory(try path(node)))
       )
       let handle = state.withLock { state in
         let handle = state.nextNumber()
@@ -24,6 +22,22 @@ extension FileSystem {
         state.withLock { $0.directories[handle] = nil }
       }
     }
+  }
+
+  /// - Parameter path: that of the directory; nil where it has been removed.
+  private func entries(
+    _ descriptor: DirectoryDescriptor,
+    _ path: String?
+  ) throws(SystemCallError) -> [DirectoryEntry] {
+    let all = try BackingTree.list(descriptor.number)
+    guard let path else { return all }
+    return all.filter {
+      backend.presence(of: FileName(Self.place($0.name, in: path))) != .absent
+    }
+  }
+
+  private static func place(_ name: String, in path: String) -> String {
+    path.isEmpty ? name : "\(path)/\(name)"
   }
 
   func releaseDirectory(_ request: FuseRequest, handle: UInt64) {
@@ -56,19 +70,18 @@ extension FileSystem {
   private func directory(
     _ handle: UInt64,
     rewound: Bool
-  ) throws(SystemCallError) -> OpenDirectory {
+  ) throws(SystemCallError) -> (node: NodeID, entries: [DirectoryEntry]) {
     guard let directory = state.withLock({ $0.directories[handle] }) else { throw .badHandle }
-    guard rewound, directory.hasBeenRead.exchange(true, ordering: .relaxed) else {
-      return directory
+    if !rewound, let entries = directory.entries { return (directory.node, entries) }
+    let entries = try entries(directory.descriptor, try? path(directory.node))
+    state.withLock { state in
+      state.directories[handle] = OpenDirectory(
+        node: directory.node,
+        descriptor: directory.descriptor,
+        entries: entries
+      )
     }
-    let fresh = OpenDirectory(
-      node: directory.node,
-      descriptor: directory.descriptor,
-      entries: try BackingTree.list(directory.descriptor.number)
-    )
-    _ = fresh.hasBeenRead.exchange(true, ordering: .relaxed)
-    state.withLock { $0.directories[handle] = fresh }
-    return fresh
+    return (directory.node, entries)
   }
 
   /// An entry with its node and attributes; without them when it has gone since.
@@ -90,8 +103,9 @@ extension FileSystem {
         to: &buffer
       )
     }
-    let place = path.isEmpty ? entry.name : "\(path)/\(entry.name)"
-    guard let attributes = try? tree.attributes(place) else { return true }
+    guard let attributes = try? attributes(at: Self.place(entry.name, in: path)) else {
+      return true
+    }
     let node = state.withLock { $0.inodes.lookUp(attributes.identity, parent, entry.name) }
     guard request.append(entry.name, node: node, attributes, next: next, to: &buffer) else {
       forget(node, 1)

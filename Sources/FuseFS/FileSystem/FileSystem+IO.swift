@@ -12,6 +12,8 @@ extension FileSystem {
         let end = min(start + count, virtual.contents.count)
         virtual.contents[start..<end].withUnsafeBytes { request.reply(bytes: $0) }
       case .mounted(let mounted):
+        let visible = mounted.file.visibleSize
+        let count = visible.map { min(count, Int(max(0, $0 - offset))) } ?? count
         // What the page cache has is answered in place, the disk is waited for elsewhere.
         let answered = withUnsafeTemporaryAllocation(byteCount: count, alignment: 16) {
           buffer -> Bool in
@@ -102,9 +104,16 @@ extension FileSystem {
     }
   }
 
+  /// `SEEK_HOLE` of unistd.h, which Swift does not import.
+  private static let seekHole: Int32 = 4
+
   func seek(_ request: FuseRequest, handle: UInt64, offset: Int64, whence: Int32) {
     serve(request) { () throws(SystemCallError) in
       guard let mounted = try file(handle).mounted else { throw SystemCallError(EINVAL) }
+      if let size = mounted.file.visibleSize {
+        guard offset >= 0, offset < size else { throw SystemCallError(ENXIO) }
+        return request.reply(offset: whence == Self.seekHole ? size : offset)
+      }
       let found = try BackingTree.seek(mounted.file.descriptor, offset: offset, whence: whence)
       request.reply(offset: found)
     }

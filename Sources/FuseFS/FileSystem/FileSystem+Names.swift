@@ -39,6 +39,7 @@ extension FileSystem {
     make(request, parent, name) { (path) throws(SystemCallError) in
       let existing = try self.path(node)
       try refuseVirtual(existing)
+      try stored { () throws(StoreError) in try backend.makeWay(at: existing) }
       try tree.makeHardLink(path, to: existing)
     }
   }
@@ -52,7 +53,9 @@ extension FileSystem {
     serve(request) { () throws(SystemCallError) in
       let path = try self.path(parent, name)
       try refuseVirtual(path)
+      try stored { () throws(StoreError) in try backend.makeWay(at: path) }
       try body(path)
+      backend.namesChanged()
       replyEntry(request, parent, name, try tree.attributes(path))
     }
   }
@@ -67,7 +70,7 @@ extension FileSystem {
     serve(request) { () throws(SystemCallError) in
       let path = try self.path(parent, name)
       try refuseVirtual(path)
-      let attributes = try tree.attributes(path)
+      let attributes = try self.attributes(at: path)
       backend.remove(FileName(path)) { [self] error in
         if let error { return request.fail(error.errorNumber) }
         state.withLock {
@@ -87,7 +90,9 @@ extension FileSystem {
     serve(request) { () throws(SystemCallError) in
       let path = try self.path(parent, name)
       let attributes = try tree.attributes(path)
+      try stored { () throws(StoreError) in try backend.makeWay(at: path) }
       try tree.removeDirectory(path)
+      backend.namesChanged()
       state.withLock {
         $0.inodes.removeName(attributes.identity, parent, name, isLast: true)
       }
@@ -111,8 +116,8 @@ extension FileSystem {
       let target = try path(newParent, newName)
       try refuseVirtual(source)
       try refuseVirtual(target)
-      let moved = try tree.attributes(source)
-      let replaced = try? tree.attributes(target)
+      let moved = try attributes(at: source)
+      let replaced = try? attributes(at: target)
       backend.rename(
         source,
         to: target,

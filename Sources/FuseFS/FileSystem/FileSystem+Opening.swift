@@ -17,7 +17,7 @@ extension FileSystem {
       let name = FileName(path)
       let mounted = try stored { () throws(StoreError) in try backend.open(name, options) }
       do throws(SystemCallError) {
-        let attributes = try BackingTree.attributes(of: mounted.file.descriptor)
+        let attributes = try Self.attributes(of: mounted)
         guard state.withLock({ $0.inodes.identity(node) }) == attributes.identity else {
           throw .stale
         }
@@ -124,7 +124,7 @@ extension FileSystem {
           mode: mode,
           in: try attributes(parent, handle: nil)
         )
-        return (mounted, try BackingTree.attributes(of: mounted.file.descriptor))
+        return (mounted, try Self.attributes(of: mounted))
       } catch {
         backend.close(mounted, wrote: false) { _ in }
         throw StoreError(.system(error.number), "cannot give \(path) to its owner")
@@ -134,10 +134,10 @@ extension FileSystem {
         throw SystemCallError(error.errorNumber)
       }
     }
-    let found = try tree.attributes(path)
+    let found = try attributes(at: path)
     guard found.isRegular else { throw SystemCallError(EEXIST) }
     let mounted = try stored { () throws(StoreError) in try backend.open(file, options) }
-    let attributes = try BackingTree.attributes(of: mounted.file.descriptor)
+    let attributes = try Self.attributes(of: mounted)
     guard attributes.identity == found.identity else {
       backend.close(mounted, wrote: false) { _ in }
       throw .stale

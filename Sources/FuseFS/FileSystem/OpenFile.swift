@@ -34,10 +34,10 @@ final class OpenFile: Sendable {
 final class OpenDirectory: Sendable {
   let node: NodeID
   let descriptor: DirectoryDescriptor
-  let entries: [DirectoryEntry]
-  let hasBeenRead = Atomic(false)
+  /// Nil before it was listed: most are opened to be synced.
+  let entries: [DirectoryEntry]?
 
-  init(node: NodeID, descriptor: DirectoryDescriptor, entries: [DirectoryEntry]) {
+  init(node: NodeID, descriptor: DirectoryDescriptor, entries: [DirectoryEntry]? = nil) {
     self.node = node
     self.descriptor = descriptor
     self.entries = entries

@@ -31,6 +31,8 @@ extension BackingTree {
     in parent: FileAttributes
   ) throws(SystemCallError) {
     let gid = parent.mode & S_ISGID != 0 ? parent.gid : owner.gid
+    let found = try attributes(of: descriptor)
+    if found.uid == owner.uid, found.gid == gid, found.mode & 0o7777 == mode & 0o7777 { return }
     try setOwner(of: descriptor, uid: owner.uid, gid: gid, mayFail: true)
     guard fchmod(descriptor, mode & 0o7777) == 0 else { throw .last }
   }

@@ -54,7 +54,8 @@ extension Database {
     }
     let entry = try recordMain(main, header, pages, places, in: &state, recorder)
     // A page that is what it was may have been something else in between, and that be on the disk.
-    if entry != nil, state.scratch.changes.count == named { state.owesSync = false }
+    state.isWhollyLogged = entry != nil && state.scratch.changes.count == named
+    if state.isWhollyLogged { state.owesSync = false }
     return entry
   }
 

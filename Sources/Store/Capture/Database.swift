@@ -33,6 +33,7 @@ package final class Database: Sendable {
   let writers: Writers
   /// Whether all of the rollback journal is on stable storage.
   let journal = JournalDurability()
+  let journalPlaces = Mutex(JournalPlace.tree)
   /// Whether clients may write the write-ahead log by themselves, see `captureWritten`.
   let isFollowed = Atomic(false)
   /// Whether one has been opened since the last look: it may be another file.

@@ -73,6 +73,13 @@ struct RollbackJournal {
     self.header = header
   }
 
+  /// Whether it has one segment and nothing else, as far as its length tells.
+  var isSingle: Bool {
+    let content = size - Int64(header.sector)
+    if header.records == 0 || header.records == .max { return content % recordBytes == 0 }
+    return content == Int64(header.records) * recordBytes
+  }
+
   private var recordBytes: Int64 { Int64(header.pageSize.bytes + 8) }
 
   /// Every record, in order; of pages named more than once the first is what was before.

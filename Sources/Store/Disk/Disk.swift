@@ -98,6 +98,12 @@ package protocol DiskFile: AnyObject, Sendable {
   /// Makes contents and size durable (`fdatasync`).
   func sync() throws(StoreError)
   func information() throws(StoreError) -> DiskFileInformation
+  /// How many bytes of it are to be seen, where the rest is not part of it; nil for all.
+  var visibleSize: Int64? { get }
+}
+
+extension DiskFile {
+  package var visibleSize: Int64? { nil }
 }
 
 extension Disk {

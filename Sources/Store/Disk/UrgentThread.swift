@@ -35,6 +35,8 @@ final class UrgentThread: Sendable {
   private static let priority: Int32 = -10
 
   private let queue = Queue()
+  /// Whether `asyncIfIdle` has given it work that is not done.
+  private let isTaken = Atomic(false)
   /// Where no thread of its own could be started.
   private let substitute: DispatchQueue?
 
@@ -48,5 +50,17 @@ final class UrgentThread: Sendable {
 
   func async(_ work: @escaping @Sendable () -> Void) {
     if let substitute { substitute.async(execute: work) } else { queue.add(work) }
+  }
+
+  /// - Returns: false where the thread has work already, and nothing was done.
+  func asyncIfIdle(_ work: @escaping @Sendable () -> Void) -> Bool {
+    guard substitute == nil,
+      isTaken.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
+    else { return false }
+    queue.add { [self] in
+      work()
+      isTaken.store(false, ordering: .releasing)
+    }
+    return true
   }
 }

@@ -1,21 +1,26 @@
-/// A disk whose failures are noted.
+/// A disk whose failures are noted, and changes of names.
 struct WatchedDisk: Disk {
   let disk: any Disk
   let health: DiskHealth
+  let names: DirectoryNames
   /// Called at the first failure after a time without.
   let onTrouble: @Sendable (StoreError) -> Void
 
   func open(_ path: String, _ options: DiskOpenOptions) throws(StoreError) -> any DiskFile {
-    WatchedFile(try watch { () throws(StoreError) in try disk.open(path, options) }, self)
+    defer { if options.contains(.create) { names.change() } }
+    return WatchedFile(try watch { () throws(StoreError) in try disk.open(path, options) }, self)
   }
   func rename(_ source: String, to target: String) throws(StoreError) {
+    defer { names.change() }
     try watch { () throws(StoreError) in try disk.rename(source, to: target) }
   }
   func remove(_ path: String) throws(StoreError) {
+    defer { names.change() }
     try watch { () throws(StoreError) in try disk.remove(path) }
   }
   func list(_ directory: String) throws(StoreError) -> [String] { try disk.list(directory) }
   func makeDirectory(_ path: String) throws(StoreError) {
+    defer { names.change() }
     try watch { () throws(StoreError) in try disk.makeDirectory(path) }
   }
   func syncDirectory(_ path: String) throws(StoreError) {
@@ -35,13 +40,15 @@ struct WatchedDisk: Disk {
   }
 
   func removeStopping(_ path: String) throws(StoreError) {
+    defer { names.change() }
     try watch { () throws(StoreError) in try disk.removeStopping(path) }
   }
 
   func canStopWrites(_ directory: String) -> Bool { disk.canStopWrites(directory) }
 
   func detachIfOpen(_ path: String, through temporary: String) throws(StoreError) -> Bool {
-    try watch { () throws(StoreError) in try disk.detachIfOpen(path, through: temporary) }
+    defer { names.change() }
+    return try watch { () throws(StoreError) in try disk.detachIfOpen(path, through: temporary) }
   }
 
   fileprivate func watch<Result>(

@@ -64,9 +64,27 @@ package protocol MountBackend: AnyObject, Sendable {
   /// in seconds, zero where they may change at once.
   func stability(of name: FileName) -> Double
 
+  /// What the mount shows of a file of the tree.
+  func presence(of name: FileName) -> MountPresence
+
+  /// Something else is about to be done at this path, or below it, than to open files: what the store keeps there
+  /// for itself is in the way.
+  func makeWay(at path: String) throws(StoreError)
+
+  /// Names have come to the tree, or gone, in another way than through this protocol.
+  func namesChanged()
+
   /// A read-only file that the node makes up (`.primary`, `.lag`, `<db>-pos`), or nil. No listing
   /// shows it.
   func virtualFile(_ path: String) -> VirtualFile?
+}
+
+/// How a file of the tree looks through the mount.
+package enum MountPresence: Sendable, Equatable {
+  case asOnDisk
+  /// Shorter than on the disk, in bytes.
+  case ofSize(Int64)
+  case absent
 }
 
 /// Nil is success.

@@ -45,7 +45,7 @@ extension Database {
   }
 
   func playBackJournal(in state: inout DatabaseState) throws(StoreError) {
-    if let file = try context.disk.openIfPresent(path("-journal")),
+    if let file = try journalFile(),
       var journal = try RollbackJournal(file)
     {
       try journal.playBack(into: try mainFile(&state))

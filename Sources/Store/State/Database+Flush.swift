@@ -58,7 +58,7 @@ extension Database {
       } else if pending.endedJournal {
         try context.syncParent(of: self.name)
       }
-      if pending.endedJournal { try disk.openForMapping(path("-journal"))?.sync() }
+      if pending.endedJournal { try syncJournal() }
       try write(pending, disk, directory)
     } catch {
       state.withLock { state in

@@ -107,7 +107,7 @@ extension Store {
       )
     }
     let copy = Array(bytes)
-    endJournal(file.name, file.file, done: done) { () throws(StoreError) in
+    endJournal(file.name, file.file, done: done) { (_) throws(StoreError) in
       try file.file.writeAll(copy, at: offset)
     }
   }
@@ -144,14 +144,15 @@ extension Store {
   ///
   /// Where SQLite wants the commit durable, the log is made so first: were the journal gone and the
   /// entry lost after a crash, the main file would be ahead of its position, and nothing would tell.
+  ///
+  /// - Parameter operation: is told whether the log has every page that the journal names.
   func endJournal(
     _ name: FileName,
     _ file: (any DiskFile)?,
     done: @escaping MountCompletion,
-    operation: @escaping @Sendable () throws(StoreError) -> Void
+    operation: @escaping @Sendable (Bool) throws(StoreError) -> Void
   ) {
     let database = makeDatabase(name.database)
-    let path = context.tree + "/" + name.path
     database.journal.willEnd()
     let isWriter = isWriter(of: database)
     let needsMajority = log.needsMajority
@@ -160,7 +161,8 @@ extension Store {
       // What is undone here is in the log, which says what becomes of it.
       if state.isRefused, !isWriter { return .over(database.end(nil, &state, operation)) }
       do throws(StoreError) {
-        guard let journal = try openJournal(file, path),
+        let found = file == nil ? try database.journalFile() : file
+        guard let journal = found,
           let entry = try database.captureJournal(journal, in: &state, database.recorder)
         else {
           if state.owesSync { return .afterMainSync(nil) }
@@ -196,6 +198,10 @@ extension Store {
         }
       case .afterSync(let entry):
         log.confirm(through: entry) { [self] error in
+          // Whoever has made the log durable has others to answer.
+          if error == nil, !needsMajority, let end = database.concludeSoon(entry, operation) {
+            return finish(database, end, done: done)
+          }
           workers.async { [self] in
             if error != nil { noteRefused(database) }
             conclude(entry, error)
@@ -203,7 +209,7 @@ extension Store {
         }
       }
     }
-    let size = try? file?.information().size ?? context.disk.information(path)?.size
+    let size = try? (file ?? database.journalFile())?.information().size
     let inline =
       (size ?? .max) > Self.inlineJournal || database.isBorrowed.load(ordering: .relaxed)
       ? nil
@@ -220,14 +226,6 @@ extension Store {
   private func noteRefused(_ database: Database) {
     state.withLock { $0.engine }?.borrowing.abandon(database)
     database.state.withLock { $0.isRefused = true }
-  }
-
-  private func openJournal(
-    _ file: (any DiskFile)?,
-    _ path: String
-  ) throws(StoreError) -> (any DiskFile)? {
-    if let file { return file }
-    return try context.disk.openIfPresent(path)
   }
 
   /// Whether SQLite synced anything in the transaction that ends; then its commit must be durable.
@@ -252,14 +250,25 @@ extension Database {
   fileprivate func conclude(
     _ entry: LogIndex?,
     _ failure: StoreError?,
-    _ operation: () throws(StoreError) -> Void
+    _ operation: (Bool) throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError> {
     state.withLock { state in
-      end(entry, &state) { () throws(StoreError) in
+      end(entry, &state) { (isLogged) throws(StoreError) in
         if let failure { throw failure }
-        try operation()
+        try operation(isLogged)
       }
     }
+  }
+
+  /// The same where all went well, if it takes no longer than to write a few bytes into the page cache.
+  fileprivate func concludeSoon(
+    _ entry: LogIndex,
+    _ operation: (Bool) throws(StoreError) -> Void
+  ) -> Result<LogIndex?, StoreError>? {
+    guard openedJournal?.isShort == true else { return nil }
+    return state.withLockIfAvailable { state in
+      state.isWhollyLogged ? end(entry, &state, operation) : nil
+    } ?? nil
   }
 
   /// Performs the operation that ends a journal.
@@ -268,10 +277,12 @@ extension Database {
   fileprivate func end(
     _ entry: LogIndex?,
     _ state: inout DatabaseState,
-    _ operation: () throws(StoreError) -> Void
+    _ operation: (Bool) throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError> {
+    let isLogged = entry != nil && state.isWhollyLogged
+    state.isWhollyLogged = false
     do throws(StoreError) {
-      try operation()
+      try operation(isLogged)
       state.isEnding = false
       state.endedJournal = true
       return .success(entry)

@@ -9,7 +9,7 @@ extension Store {
     to size: Int64,
     done: @escaping MountCompletion
   ) {
-    let target = file?.file
+    let target = file?.file ?? openedJournal(name)
     let path = context.tree + "/" + name.path
     let disk = context.disk
     @Sendable func cut() throws(StoreError) {
@@ -24,7 +24,10 @@ extension Store {
     }
     switch name.role {
     case .journal where size == 0 && endsTransactions(name):
-      endJournal(name, target, done: done, operation: cut)
+      let database = makeDatabase(name.database)
+      endJournal(name, target, done: done) { (isLogged) throws(StoreError) in
+        if !database.emptyJournalFile(isLogged: isLogged) { try cut() }
+      }
     case .wal:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in
         let entry = try database.captureWritten(database.removalReach(state), in: &state).entry
@@ -112,7 +115,17 @@ extension Store {
     if refusesChanges(of: name) { return done(readOnly(name.database)) }
     switch name.role {
     case .journal where endsTransactions(name):
-      endJournal(name, nil, done: done) { () throws(StoreError) in try disk.remove(path) }
+      let database = makeDatabase(name.database)
+      endJournal(name, nil, done: done) { (isLogged) throws(StoreError) in
+        try database.endJournalFile(isLogged: isLogged)
+      }
+    case .journal where database(name.database) != nil:
+      let database = makeDatabase(name.database)
+      done(
+        StoreError.catching { () throws(StoreError) in
+          try database.endJournalFile(isLogged: false)
+        }
+      )
     case .wal where database(name.database) != nil:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in
         let entry = try database.captureWritten(database.removalReach(state), in: &state).entry
@@ -209,6 +222,11 @@ extension Store {
       throw StoreError(.exists, "\(target) exists")
     }
     if source == target { return }
+    // Journals that bear their database's name stay behind, and others come along.
+    for path in [source, target] {
+      try makeWay(at: path)
+      try makeWay(at: path + "-journal")
+    }
     let held = try holdForMove(source, target)
     defer { for database in held { database.state.withLock { $0.moves -= 1 } } }
     for database in moved { try database.gather() }

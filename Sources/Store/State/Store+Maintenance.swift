@@ -111,6 +111,7 @@ extension Store {
         state.walFile = nil
         if state.pages > 0 { state.backfilled = state.entry }
       }
+      try database.releaseJournal()
       try database.flush(log: log, disk: context.disk, directory: context.stateDirectory)
       guard database.published.position.txid > .zero else { continue }
       for suffix in ["-wal", "-shm"] {

@@ -17,6 +17,7 @@ extension Store: MountBackend {
     if options.contains(.create) { flags.insert(.create) }
     if options.contains(.exclusive) { flags.insert(.exclusive) }
     if options.contains(.truncate) { flags.insert(.truncate) }
+    if name.role == .journal { return try openJournal(name, flags) }
     let file = try context.disk.open(context.tree + "/" + name.path, flags)
     switch name.role {
     case .wal, .journal:
@@ -127,7 +128,7 @@ extension Store: MountBackend {
     case .main where isRedone(file.name):
       done(nil)
     case .journal, .main:
-      workers.async { [self] in
+      workers.promptly { [self] in
         done(
           StoreError.catching { () throws(StoreError) in
             guard let database = database(file.name.database) else { return try file.file.sync() }
@@ -141,7 +142,7 @@ extension Store: MountBackend {
         )
       }
     case .wal, .sharedMemory:
-      workers.async {
+      workers.promptly {
         done(StoreError.catching { () throws(StoreError) in try file.file.sync() })
       }
     }
@@ -163,10 +164,15 @@ extension Store: MountBackend {
   }
 
   package func syncDirectory(_ path: String, done: @escaping MountCompletion) {
-    workers.async { [self] in
-      let full = path.isEmpty ? context.tree : context.tree + "/" + path
+    let full = path.isEmpty ? context.tree : context.tree + "/" + path
+    if context.names.areDurable(in: full) { return done(nil) }
+    workers.promptly { [self] in
       done(
-        StoreError.catching { () throws(StoreError) in try context.disk.syncDirectory(full) }
+        StoreError.catching { () throws(StoreError) in
+          try context.names.sync(full) { () throws(StoreError) in
+            try context.disk.syncDirectory(full)
+          }
+        }
       )
     }
   }

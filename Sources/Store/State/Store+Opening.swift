@@ -17,7 +17,8 @@ extension Store {
     logger: Logger
   ) throws(StoreError) -> Store {
     let health = DiskHealth()
-    let disk = WatchedDisk(disk: disk, health: health) { error in
+    let names = DirectoryNames()
+    let disk = WatchedDisk(disk: disk, health: health, names: names) { error in
       logger.error(
         "the disk fails; the node goes on as far as it can and tries again",
         metadata: ["error": "\(error)"]
@@ -44,6 +45,7 @@ extension Store {
       random: random,
       node: node,
       log: log,
+      names: names,
       logger: logger
     )
     var nextKey: UInt64 = 1

@@ -36,7 +36,7 @@ extension Store {
 
   private func captureJournal(of database: Database) throws(StoreError) -> LogIndex? {
     try database.state.withLock { state throws(StoreError) in
-      guard let journal = try context.disk.openIfPresent(database.path("-journal")) else {
+      guard let journal = try database.journalFile() else {
         return nil
       }
       let entry = try database.captureJournal(journal, in: &state, database.recorder)
@@ -57,7 +57,7 @@ extension Store {
       // Paths are those that the application uses, so only their ends are known here.
       let ending = "/" + database.name + "-journal"
       guard listed.contains(where: { $0.hasSuffix(ending) }),
-        let file = try context.disk.openIfPresent(database.path("-journal")),
+        let file = try database.journalFile(),
         let journal = try RollbackJournal(file),
         try journal.superJournal()?.hasSuffix("/" + name.path) == true
       else { continue }

@@ -306,18 +306,13 @@ extension Database {
     return false
   }
 
-  func removeJournal() throws(StoreError) {
-    let path = path("-journal")
-    if try context.disk.information(path) != nil { try context.disk.remove(path) }
-  }
-
   /// Whether a client has the database to itself (`locking_mode=EXCLUSIVE`), and then needs no lock for
   /// the write-ahead log and its index, nor may have an index at all.
   var isKeptByOne: Bool { mainLocks.isLocked(MainLock.shared, .write) }
 
   /// Whether a rollback journal is to be played back before anybody looks at the main file.
   func hasHotJournal() throws(StoreError) -> Bool {
-    guard let file = try context.disk.openIfPresent(path("-journal")) else { return false }
+    guard let file = try journalFile() else { return false }
     return try RollbackJournal(file) != nil
   }
 

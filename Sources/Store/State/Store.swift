@@ -147,6 +147,8 @@ package final class Store: Sendable {
 
   private func detach(_ database: Database) {
     let name = database.name
+    // What cannot be removed is no hot journal, and goes at the next start.
+    try? database.releaseJournal()
     state.withLock { $0.databases[name] = nil }
     database.state.withLock { state in
       state.dropped = true

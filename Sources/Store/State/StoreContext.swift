@@ -17,6 +17,8 @@ package final class StoreContext: Sendable {
   let node: UInt64
   let log: Log
   let locks = LockRegistry()
+  /// What the tree's directories had to be synced for.
+  let names: DirectoryNames
   /// Where shared memory is reached through the daemon's own mount; nil for the tree itself.
   let mountedAt = Mutex<String?>(nil)
   /// Set when the mount is about to go: nothing is applied or mapped any more.
@@ -33,6 +35,7 @@ package final class StoreContext: Sendable {
     random: @escaping @Sendable () -> UInt32,
     node: UInt64,
     log: Log,
+    names: DirectoryNames,
     logger: Logger
   ) {
     tree = configuration.tree
@@ -43,6 +46,7 @@ package final class StoreContext: Sendable {
     self.random = random
     self.node = node
     self.log = log
+    self.names = names
     self.logger = logger
   }
 

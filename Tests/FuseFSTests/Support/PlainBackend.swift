@@ -47,6 +47,10 @@ final class PlainBackend: MountBackend {
     return MountedFile(name: name, file: file, io: io)
   }
 
+  func presence(of name: FileName) -> MountPresence { .asOnDisk }
+  func makeWay(at path: String) {}
+  func namesChanged() {}
+
   func close(_ file: MountedFile, wrote: Bool, done: @escaping MountCompletion) { done(nil) }
 
   func write(

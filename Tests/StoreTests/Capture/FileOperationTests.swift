@@ -100,7 +100,7 @@ struct FileOperationTests {
     let journal = try bytes(ofFile: fixture.path("a.db-journal"))
     try connection.run("COMMIT")
     connection.close()
-    try write(journal, toFile: fixture.path("a.db-journal"))
+    try copy(journal, to: "a.db-journal", fixture)
     try remove("a.db", fixture)
     try remove("a.db-journal", fixture)
     #expect(!FileManager.default.fileExists(atPath: fixture.path("a.db-journal")))

@@ -50,6 +50,9 @@ struct WALCaptureTests {
     ) { done(StoreError.catching { () throws(StoreError) in try file?.file.truncate(to: size) }) }
     func sync(_ file: MountedFile, done: @escaping MountCompletion) { done(nil) }
     func syncDirectory(_ path: String, done: @escaping MountCompletion) { done(nil) }
+    func presence(of name: FileName) -> MountPresence { .asOnDisk }
+    func makeWay(at path: String) {}
+    func namesChanged() {}
     func remove(_ name: FileName, done: @escaping MountCompletion) {
       done(
         StoreError.catching { () throws(StoreError) in try disk.remove(tree + "/" + name.path) }

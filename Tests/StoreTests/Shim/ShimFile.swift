@@ -69,6 +69,7 @@ final class ShimFile {
     methods.xClose = { file in ShimFile.at(file)?.close(file) ?? SQLITE_MISUSE }
     methods.xRead = { file, buffer, count, offset in
       guard let shim = ShimFile.at(file) else { return SQLITE_MISUSE }
+      if shim.mounted.file.visibleSize != nil { return shim.read(buffer, count, offset) }
       return shim.system.xRead?(shim.real, buffer, count, offset) ?? SQLITE_MISUSE
     }
     methods.xWrite = { file, buffer, count, offset in
@@ -78,6 +79,10 @@ final class ShimFile {
     methods.xSync = { file, _ in ShimFile.at(file)?.sync() ?? SQLITE_MISUSE }
     methods.xFileSize = { file, size in
       guard let shim = ShimFile.at(file) else { return SQLITE_MISUSE }
+      if let visible = shim.mounted.file.visibleSize {
+        size?.pointee = visible
+        return SQLITE_OK
+      }
       return shim.system.xFileSize?(shim.real, size) ?? SQLITE_MISUSE
     }
     methods.xLock = { file, level in ShimFile.at(file)?.lock(level) ?? SQLITE_MISUSE }
@@ -132,6 +137,14 @@ final class ShimFile {
       file.pointee.pMethods = nil
     }
     return failed ? SQLITE_IOERR : code
+  }
+
+  private func read(_ buffer: UnsafeMutableRawPointer?, _ count: Int32, _ offset: Int64) -> Int32 {
+    let memory = UnsafeMutableRawBufferPointer(start: buffer, count: Int(count))
+    guard let read = try? mounted.file.read(into: memory, at: offset) else { return SQLITE_IOERR }
+    guard read < memory.count else { return SQLITE_OK }
+    for index in read..<memory.count { memory[index] = 0 }
+    return SQLITE_IOERR_SHORT_READ
   }
 
   private func write(_ buffer: UnsafeRawPointer?, _ count: Int32, _ offset: Int64) -> Int32 {

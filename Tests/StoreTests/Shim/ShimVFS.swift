@@ -56,6 +56,10 @@ final class ShimVFS: @unchecked Sendable {
       guard let shim = ShimVFS.of(vfs), let name else { return SQLITE_MISUSE }
       return shim.delete(name, syncDirectory)
     }
+    vfs.pointee.xAccess = { vfs, name, flags, result in
+      guard let shim = ShimVFS.of(vfs), let name else { return SQLITE_MISUSE }
+      return shim.access(name, flags, result)
+    }
     sqlite3_vfs_register(vfs, 0)
   }
 
@@ -125,6 +129,21 @@ final class ShimVFS: @unchecked Sendable {
     return SQLITE_OK
   }
 
+  private func access(
+    _ path: UnsafePointer<CChar>,
+    _ flags: Int32,
+    _ result: UnsafeMutablePointer<Int32>?
+  ) -> Int32 {
+    switch name(path).map({ backend.presence(of: $0) }) {
+    case .absent: result?.pointee = 0
+    // A file without content is none to SQLite.
+    case .ofSize(let size): result?.pointee = size > 0 ? 1 : 0
+    case .asOnDisk, nil:
+      return real.pointee.xAccess?(real, path, flags, result) ?? SQLITE_IOERR
+    }
+    return SQLITE_OK
+  }
+
   private func delete(_ path: UnsafePointer<CChar>, _ syncDirectory: Int32) -> Int32 {
     guard let name = name(path) else {
       return real.pointee.xDelete?(real, path, syncDirectory) ?? SQLITE_ERROR
@@ -148,6 +167,7 @@ final class ShimVFS: @unchecked Sendable {
 // SQLite's extended codes are macros that the importer cannot evaluate.
 let SQLITE_IOERR_DELETE: Int32 = SQLITE_IOERR | (10 << 8)
 let SQLITE_IOERR_DELETE_NOENT: Int32 = SQLITE_IOERR | (23 << 8)
+let SQLITE_IOERR_SHORT_READ: Int32 = SQLITE_IOERR | (2 << 8)
 let SQLITE_IOERR_WRITE: Int32 = SQLITE_IOERR | (3 << 8)
 let SQLITE_IOERR_FSYNC: Int32 = SQLITE_IOERR | (4 << 8)
 let SQLITE_IOERR_DIR_FSYNC: Int32 = SQLITE_IOERR | (5 << 8)

@@ -1,0 +1,37 @@
+extension Store {
+  func openJournal(
+    _ name: FileName,
+    _ options: DiskOpenOptions
+  ) throws(StoreError) -> MountedFile {
+    let writes = !options.isDisjoint(with: [.write, .truncate])
+    let known = writes ? makeDatabase(name.database) : database(name.database)
+    let file =
+      if let known {
+        try known.openJournal(options, keeps: isWriter(of: known))
+      } else {
+        try context.disk.open(context.tree + "/" + name.path, options)
+      }
+    return MountedFile(name: name, file: file, io: .daemon)
+  }
+
+  /// A journal that clients have open.
+  func openedJournal(_ name: FileName) -> JournalFile? {
+    guard name.role == .journal else { return nil }
+    return database(name.database)?.openedJournal
+  }
+
+  package func presence(of name: FileName) -> MountPresence {
+    guard name.role == .journal else { return .asOnDisk }
+    return database(name.database)?.journalPresence ?? .asOnDisk
+  }
+
+  package func makeWay(at path: String) throws(StoreError) {
+    for database in allDatabases {
+      let journal = database.name + "-journal"
+      guard journal == path || journal.hasPrefix(path + "/") else { continue }
+      try database.releaseJournal()
+    }
+  }
+
+  package func namesChanged() { context.names.change() }
+}

@@ -1,0 +1,197 @@
+import Foundation
+import Testing
+
+@testable import Store
+
+/// Rollback journals whose files are used again.
+@Suite(.timeLimit(.minutes(5)))
+struct JournalFileTests {
+  private let disk = FaultyDisk()
+
+  private func create(_ fixture: StoreFixture, rows: Int = 3) throws -> Connection {
+    let connection = try fixture.connect("a.db")
+    try connection.run("PRAGMA synchronous=FULL; CREATE TABLE t(n INTEGER PRIMARY KEY, a)")
+    for row in 0..<rows { try connection.run("INSERT INTO t VALUES (\(row), 'x')") }
+    return connection
+  }
+
+  private func inode(_ fixture: StoreFixture) throws -> UInt64? {
+    try SystemDisk().information(fixture.path("a.db-journal"))?.inode
+  }
+
+  private var journal: FileName { FileName("a.db-journal") }
+
+  @Test func theFileStays() throws {
+    let fixture = try StoreFixture()
+    let connection = try create(fixture)
+    let first = try #require(try inode(fixture))
+    #expect(fixture.store.presence(of: journal) == .absent)
+    #expect(throws: StoreError.self) { try fixture.store.open(journal, []) }
+    try connection.run("BEGIN; UPDATE t SET a = 'y' WHERE n = 1")
+    // What is left of the last journal is not to be seen.
+    guard case .ofSize(let size) = fixture.store.presence(of: journal) else {
+      Issue.record("there is no journal in a transaction")
+      return
+    }
+    let file = try fixture.store.open(journal, []).file
+    #expect(try file.information().size == size)
+    #expect(try file.readBytes(1 << 20, at: 0).count == Int(size))
+    try connection.run("COMMIT")
+    #expect(try file.readBytes(1, at: 0).isEmpty)
+    #expect(throws: StoreError.self) { try file.writeAll([1], at: 0) }
+    #expect(try inode(fixture) == first)
+    #expect(try RollbackJournal(SystemDisk().open(fixture.path("a.db-journal"), [])) == nil)
+    try fixture.check("a.db")
+    connection.close()
+    try fixture.store.shutDown()
+    #expect(try inode(fixture) == nil)
+  }
+
+  @Test func anEmptyJournalKeepsItsBlocks() throws {
+    let fixture = try StoreFixture()
+    let connection = try create(fixture)
+    try connection.run("PRAGMA journal_mode=truncate; UPDATE t SET a = 'y' WHERE n = 1")
+    #expect(fixture.store.presence(of: journal) == .ofSize(0))
+    let path = fixture.path("a.db-journal")
+    let before = try #require(try SystemDisk().information(path))
+    #expect(before.size > 0)
+    try connection.run("UPDATE t SET a = 'z' WHERE n = 1")
+    #expect(try SystemDisk().information(path)?.size == before.size)
+    #expect(try inode(fixture) == before.inode)
+    try fixture.check("a.db")
+    connection.close()
+    try fixture.store.shutDown()
+    #expect(try SystemDisk().information(path)?.size == 0)
+  }
+
+  /// Nothing that the journal holds may count once more, be it undone or never in the log.
+  @Test(arguments: [
+    "BEGIN; UPDATE t SET a = 'y'; ROLLBACK",
+    "BEGIN; UPDATE t SET a = hex(zeroblob(200000)); COMMIT; BEGIN; UPDATE t SET a = 1; COMMIT",
+    "PRAGMA cache_size=2; PRAGMA cache_spill=2; BEGIN; UPDATE t SET a = hex(zeroblob(9000)); COMMIT",
+  ])
+  func theFileGoes(_ statements: String) throws {
+    let fixture = try StoreFixture()
+    let connection = try create(fixture, rows: 40)
+    #expect(try inode(fixture) != nil)
+    try connection.run(statements)
+    #expect(try inode(fixture) == nil)
+    #expect(fixture.store.presence(of: journal) == .asOnDisk)
+    try connection.run("UPDATE t SET a = 'z'")
+    try fixture.check("a.db")
+  }
+
+  /// Once its blocks and its name are durable, a transaction's journal costs the file system nothing but the blocks.
+  @Test func aSyncOfTheDirectoryIsNotMadeTwice() throws {
+    let fixture = try StoreFixture(disk: disk)
+    let connection = try create(fixture)
+    disk.fail([.syncDirectory], at: 0)
+    try connection.run("UPDATE t SET a = 'y' WHERE n = 1; UPDATE t SET a = 'z' WHERE n = 2")
+    #expect(disk.counted == 0)
+    // A name that is new must become durable.
+    let other = try fixture.connect("b.db")
+    try other.run("PRAGMA synchronous=FULL; CREATE TABLE t(a)")
+    #expect(disk.counted > 0)
+    let before = disk.counted
+    fixture.store.namesChanged()
+    try connection.run("UPDATE t SET a = 'v' WHERE n = 1")
+    #expect(disk.counted == before + 1)
+  }
+
+  @Test func aSyncThatFailsIsMadeAgain() throws {
+    let fixture = try StoreFixture(disk: disk)
+    fixture.store.namesChanged()
+    disk.fail([.syncDirectory], at: 1)
+    #expect(throws: StoreError.self) {
+      try completing { fixture.store.syncDirectory("", done: $0) }
+    }
+    try completing { fixture.store.syncDirectory("", done: $0) }
+    try completing { fixture.store.syncDirectory("", done: $0) }
+    #expect(disk.counted == 2)
+  }
+
+  @Test(arguments: ["a.db-journal", "sub"]) func itMakesWay(for path: String) throws {
+    let fixture = try StoreFixture()
+    let name = path == "sub" ? "sub/a.db" : "a.db"
+    try SystemDisk().makeDirectory(fixture.path("sub"))
+    let connection = try fixture.connect(name)
+    try connection.run("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+    let place = fixture.path(name + "-journal")
+    #expect(FileManager.default.fileExists(atPath: place))
+    try fixture.store.makeWay(at: "su")
+    #expect(FileManager.default.fileExists(atPath: place))
+    try fixture.store.makeWay(at: path)
+    #expect(!FileManager.default.fileExists(atPath: place))
+    try connection.run("INSERT INTO t VALUES (2)")
+    try fixture.check(name)
+  }
+
+  // MARK: The file itself
+
+  private func file(_ directory: TestDirectory, _ bytes: [UInt8]) throws -> any DiskFile {
+    let file = try SystemDisk().open(directory.path + "/journal", [.write, .create])
+    try file.writeAll(bytes, at: 0)
+    return file
+  }
+
+  private let magic: [UInt8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]
+
+  /// A header with a sector of 512 bytes.
+  private var header: [UInt8] {
+    magic + [UInt8](repeating: 0, count: 12) + [0, 0, 2, 0] + [0, 0, 16, 0]
+  }
+
+  @Test func whatIsLeftOutIsZero() throws {
+    let directory = try TestDirectory("journal")
+    let journal = JournalFile(
+      try file(directory, [UInt8](repeating: 7, count: 600)),
+      size: 0,
+      length: 600
+    )
+    try journal.writeAll([1, 2], at: 0)
+    try journal.writeAll([3], at: 5)
+    #expect(try journal.readBytes(100, at: 0) == [1, 2, 0, 0, 0, 3])
+    try journal.truncate(to: 8)
+    #expect(try journal.readBytes(100, at: 0) == [1, 2, 0, 0, 0, 3, 0, 0])
+    #expect(try journal.file.information().size == 8)
+  }
+
+  /// SQLite looks for another header in the sector behind the records.
+  @Test func noHeaderFollows() throws {
+    let directory = try TestDirectory("journal")
+    let old = [UInt8](repeating: 7, count: 1024) + magic + [UInt8](repeating: 7, count: 1000)
+    let journal = JournalFile(try file(directory, old), size: 0, length: Int64(old.count))
+    try journal.writeAll(header, at: 0)
+    try journal.writeAll([UInt8](repeating: 1, count: 100), at: 512)
+    try journal.sync()
+    #expect(try journal.file.readBytes(8, at: 1024) == [UInt8](repeating: 0, count: 8))
+    #expect(try journal.file.information().size == Int64(old.count))
+  }
+
+  /// It looks for the name of a super-journal at the end of the file.
+  @Test func theNameOfASuperJournalIsTheEnd() throws {
+    let directory = try TestDirectory("journal")
+    let old = [UInt8](repeating: 7, count: 4000)
+    let journal = JournalFile(try file(directory, old), size: 0, length: 4000)
+    try journal.writeAll(header, at: 0)
+    try journal.writeAll([UInt8](repeating: 1, count: 100) + magic, at: 512)
+    try journal.sync()
+    #expect(try journal.file.information().size == 620)
+    #expect(try journal.information().size == 620)
+  }
+
+  @Test func whoeverTakesTheNameSeesTheFileAsItIs() throws {
+    let directory = try TestDirectory("journal")
+    let journal = JournalFile(
+      try file(directory, [UInt8](repeating: 7, count: 4000)),
+      size: 0,
+      length: 4000
+    )
+    try journal.writeAll([1, 2, 3], at: 0)
+    try journal.end()
+    #expect(try journal.file.readBytes(100, at: 0) == [1, 2, 3])
+    try journal.file.writeAll([4], at: 3)
+    #expect(try journal.readBytes(100, at: 0) == [1, 2, 3, 4])
+    #expect(journal.visibleSize == nil)
+  }
+}
