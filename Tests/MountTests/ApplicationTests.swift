@@ -93,4 +93,18 @@ struct ApplicationTests {
       }
     }
   }
+
+  @Test(
+    "A rollback journal is there during a transaction and at no other time",
+    .timeLimit(.minutes(2)),
+    arguments: [true, false]
+  )
+  func journals(passthrough: Bool) async throws {
+    try await withCluster(replicas: 1, passthrough: passthrough) { _, nodes in
+      let (mount, data) = (nodes[0].mount, nodes[0].data)
+      let result = try await Command.python("journals.py", [mount, data], seconds: 60)
+      #expect(result.isSuccess, "\(result.output.suffix(2000)) \(nodes[0].log.suffix(1000))")
+      try await expectSameBytes("b.db", nodes)
+    }
+  }
 }
