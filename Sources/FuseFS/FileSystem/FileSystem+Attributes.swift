@@ -98,6 +98,8 @@ extension FileSystem {
       defer { close(descriptor) }
       let found = try BackingTree.attributes(of: descriptor).identity
       guard state.withLock({ $0.inodes.identity(node) }) == found else { throw .stale }
+      // A directory's own attributes are made durable with its names.
+      defer { backend.namesChanged() }
       try apply(change, to: descriptor)
     }
     let changed = try attributes(node, handle: file?.handle)

@@ -3,7 +3,7 @@ internal import Glibc
 internal import Store
 internal import Synchronization
 
-/// Listing directories. A listing is a snapshot taken when the directory was opened or rewound,
+/// Listing directories. A listing is a snapshot taken when it begins, or begins anew,
 /// so that what is added and removed meanwhile neither hides nor doubles other entries. What the node
 /// makes up (`.primary`, `x.db-pos`) is in none: programs copy and remove what they find listed.
 extension FileSystem {

@@ -54,8 +54,11 @@ extension FileSystem {
       let path = try self.path(parent, name)
       try refuseVirtual(path)
       try stored { () throws(StoreError) in try backend.makeWay(at: path) }
-      try body(path)
-      backend.namesChanged()
+      do {
+        // Also where it could only be made, and not be given to its owner.
+        defer { backend.namesChanged() }
+        try body(path)
+      }
       replyEntry(request, parent, name, try tree.attributes(path))
     }
   }

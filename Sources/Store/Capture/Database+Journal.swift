@@ -54,8 +54,7 @@ extension Database {
     }
     let entry = try recordMain(main, header, pages, places, in: &state, recorder)
     // A page that is what it was may have been something else in between, and that be on the disk.
-    state.isWhollyLogged = entry != nil && state.scratch.changes.count == named
-    if state.isWhollyLogged { state.owesSync = false }
+    if entry != nil, state.scratch.changes.count == named { state.owesSync = false }
     return entry
   }
 

@@ -43,8 +43,6 @@ struct DatabaseState: Sendable {
   var needsRenewal = false
   /// Whether a sync of the main file was answered without making it, see `Store.isRedone`.
   var owesSync = false
-  /// Whether the log has all pages that the rollback journal named which is about to end.
-  var isWhollyLogged = false
   /// Whether the log has a transaction whose rollback journal is about to end: until it has, a crash
   /// undoes it, and the log does it again, so nothing may be called stable.
   var isEnding = false

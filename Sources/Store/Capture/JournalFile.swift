@@ -1,4 +1,3 @@
-import Glibc
 import LTX
 import Synchronization
 
@@ -6,26 +5,48 @@ import Synchronization
 ///
 /// A file of its own for each transaction costs SQLite's syncs the file system's bookkeeping: new blocks, a new
 /// size, a new name, all of which a sync must make durable. What overwrites blocks that are there needs none of that.
-/// What lies behind the journal's end is shown to nobody, and is made unfit to be taken for a part of it after a crash.
+///
+/// After a crash nothing must be taken for a part of a journal that is not. What lies behind the journal's end
+/// is shown to nobody, and is made unfit for it before each sync. An earlier journal's end is durable
+/// before anything is written over it. And that of this one's beginning is not before its records are:
+/// those that SQLite writes with a header that counts them already would else be the earlier one's in part.
 final class JournalFile: DiskFile {
+  private struct Extent {
+    /// The bytes of the journal, and of its file.
+    var size: Int64
+    var length: Int64
+    /// Whether blocks of an earlier journal lie under it that it has not been synced over.
+    var isUsed: Bool
+    var hasSynced = false
+  }
+
   private enum Phase {
-    /// The journal is this long, and the file has the second length.
-    case bounded(size: Int64, length: Int64)
+    case bounded(Extent)
     /// The journal is over, and the file has gone to the next one.
     case over
     /// What the file has is the journal.
     case whole
   }
 
+  /// Bytes of a journal up to which its file is kept for the next one.
+  static let longestSpare: Int64 = 256 << 10
+
   let file: any DiskFile
   private let phase: Mutex<Phase>
+  /// The end of the journal before this one, until it is durable.
+  private let ending = Mutex<JournalEnding?>(nil)
 
-  /// - Parameters:
-  ///   - size: the bytes that the journal has.
-  ///   - length: the bytes that the file has.
-  init(_ file: any DiskFile, size: Int64, length: Int64) {
+  /// - Parameter size: the bytes that the journal has, which are all of the file.
+  init(_ file: any DiskFile, size: Int64) {
     self.file = file
-    phase = Mutex(.bounded(size: size, length: length))
+    phase = Mutex(.bounded(Extent(size: size, length: size, isUsed: false)))
+  }
+
+  /// An empty journal in the file of one that has ended.
+  init(after ending: JournalEnding) {
+    file = ending.file
+    phase = Mutex(.bounded(Extent(size: 0, length: ending.length, isUsed: true)))
+    self.ending.withLock { $0 = ending }
   }
 
   var descriptor: Int32 { file.descriptor }
@@ -33,22 +54,19 @@ final class JournalFile: DiskFile {
   var visibleSize: Int64? {
     phase.withLock { phase in
       switch phase {
-      case .bounded(let size, _): size
+      case .bounded(let extent): extent.size
       case .over: 0
       case .whole: nil
       }
     }
   }
 
-  /// Bytes of a journal up to which its file is kept for the next one.
-  static let longestSpare: Int64 = 256 << 10
+  /// Whether the journal can be written without waiting for the disk.
+  var isReady: Bool { ending.withLock { $0?.isDurable != false } }
 
-  /// Whether the file may be kept for the next journal, as far as its length goes.
-  var isShort: Bool {
-    phase.withLock { phase in
-      if case .bounded(_, let length) = phase { return length <= Self.longestSpare }
-      return false
-    }
+  /// Blocks until it can be.
+  func makeReady() throws(StoreError) {
+    try ending.withLock({ $0 })?.makeDurable()
   }
 
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(StoreError) -> Int
@@ -63,66 +81,45 @@ final class JournalFile: DiskFile {
   }
 
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(StoreError) {
+    try makeReady()
     try change { phase throws(StoreError) in
-      guard case .bounded(let size, let length) = phase else {
-        return try file.write(bytes, at: offset)
+      guard case .bounded(var extent) = phase else { return try file.write(bytes, at: offset) }
+      defer { phase = .bounded(extent) }
+      let end = offset + Int64(bytes.count)
+      // What it grows by after its first sync SQLite may count in a header before it is durable.
+      if extent.hasSynced, end > extent.size, extent.size < extent.length {
+        try file.truncate(to: extent.size)
+        extent.length = extent.size
       }
       // What is left out reads as zeros.
-      if offset > size, size < length {
-        let gap = Int(min(offset, length) - size)
-        try file.writeAll([UInt8](repeating: 0, count: gap), at: size)
+      if offset > extent.size, extent.size < extent.length {
+        let gap = Int(min(offset, extent.length) - extent.size)
+        try file.writeAll([UInt8](repeating: 0, count: gap), at: extent.size)
       }
       try file.write(bytes, at: offset)
-      let end = max(size, offset + Int64(bytes.count))
-      phase = .bounded(size: end, length: max(end, length))
+      extent.size = max(extent.size, end)
+      extent.length = max(extent.length, end)
     }
   }
 
   func truncate(to size: Int64) throws(StoreError) {
+    try makeReady()
     try change { phase throws(StoreError) in
+      guard case .bounded(var extent) = phase else { return try file.truncate(to: size) }
+      defer { phase = .bounded(extent) }
       // Longer than it is, its end would be what another journal has left.
-      if case .bounded(let end, let length) = phase, end < length { try file.truncate(to: end) }
+      if extent.size < extent.length { try file.truncate(to: extent.size) }
+      extent.length = extent.size
       try file.truncate(to: size)
-      if case .bounded = phase { phase = .bounded(size: size, length: size) }
+      extent.size = size
+      extent.length = size
     }
-  }
-
-  func sync() throws(StoreError) {
-    try change { phase throws(StoreError) in
-      guard case .bounded(let size, let length) = phase, size < length else { return }
-      if try separate(size, length) { phase = .bounded(size: size, length: size) }
-    }
-    try file.sync()
   }
 
   func information() throws(StoreError) -> DiskFileInformation {
     var information = try file.information()
     if let size = visibleSize { information.size = size }
     return information
-  }
-
-  /// The file is not to be longer than the journal any more.
-  func end() throws(StoreError) {
-    try change { phase throws(StoreError) in
-      if case .bounded(let size, let length) = phase, size < length { try file.truncate(to: size) }
-      if case .bounded = phase { phase = .whole }
-    }
-  }
-
-  /// The journal has ended: what it holds must not be played back any more.
-  ///
-  /// - Parameter isOver: whether it is removed; else it is empty, and goes on with the next transaction.
-  /// - Returns: the length of the file, which can be that of another journal now; nil where it cannot, and nothing
-  ///   was done.
-  func finish(isOver: Bool) throws(StoreError) -> Int64? {
-    guard isShort, case .bounded(_, let length) = phase.withLock({ $0 }),
-      try RollbackJournal(self, unsynced: true)?.isSingle == true
-    else { return nil }
-    try change { phase throws(StoreError) in
-      try file.writeAll([UInt8](repeating: 0, count: RollbackJournal.headerBytes), at: 0)
-      phase = isOver ? .over : .bounded(size: 0, length: length)
-    }
-    return length
   }
 
   private func change(_ body: (inout Phase) throws(StoreError) -> Void) throws(StoreError) {
@@ -137,170 +134,136 @@ final class JournalFile: DiskFile {
     }
     if let failure { throw failure }
   }
+}
+
+// MARK: Syncs
+
+extension JournalFile {
+  /// The bytes of a header that say how many records there are: the magic number and the count.
+  private static let countedBytes = 12
+
+  func sync() throws(StoreError) {
+    try makeReady()
+    // That an earlier journal has ended is all there is to be made durable.
+    if visibleSize == 0, ending.withLock({ $0 != nil }) { return }
+    let count = try beginSync()
+    if let count {
+      // First the records, then that there are any.
+      let failure = StoreError.catching { () throws(StoreError) in try file.sync() }
+      try file.writeAll(count, at: 0)
+      if let failure { throw failure }
+    }
+    try file.sync()
+    phase.withLock { phase in
+      guard case .bounded(var extent) = phase else { return }
+      extent.hasSynced = true
+      extent.isUsed = false
+      phase = .bounded(extent)
+    }
+  }
+
+  /// - Returns: what the header says of the records, where it must not do so before they are durable; then it does not
+  ///   any more.
+  private func beginSync() throws(StoreError) -> [UInt8]? {
+    guard case .bounded(var extent) = phase.withLock({ $0 }) else { return nil }
+    if extent.size < extent.length {
+      try separate(&extent)
+      phase.withLock { if case .bounded = $0 { $0 = .bounded(extent) } }
+    }
+    guard extent.isUsed, extent.size >= Int64(Self.countedBytes) else { return nil }
+    let head = try file.readBytes(Self.countedBytes, at: 0)
+    guard head.contains(where: { $0 != 0 }) else { return nil }
+    try file.writeAll([UInt8](repeating: 0, count: head.count), at: 0)
+    return head
+  }
 
   /// Sees to it that nobody who finds the file after a crash takes what follows the journal for a part of it: SQLite
   /// looks for another header at the next sector, and at the end of the file for the name of a super-journal.
-  ///
-  /// - Returns: whether the file now ends with the journal.
-  private func separate(_ size: Int64, _ length: Int64) throws(StoreError) -> Bool {
+  private func separate(_ extent: inout Extent) throws(StoreError) {
+    let (size, length) = (extent.size, extent.length)
     let tail = try file.readBytes(8, at: max(0, size - 8))
-    if tail.count == 8,
-      tail.withUnsafeBytes({ $0.bigEndian(UInt64.self, at: 0) }) == RollbackJournal.magic
-    {
+    let word = tail.count == 8 ? tail.withUnsafeBytes { $0.bigEndian(UInt64.self, at: 0) } : 0
+    if word == RollbackJournal.magic {
       try file.truncate(to: size)
-      return true
+      extent.length = size
+      return
     }
     let head = try file.readBytes(RollbackJournal.headerBytes, at: 0)
-    guard head.count == RollbackJournal.headerBytes else { return false }
+    guard head.count == RollbackJournal.headerBytes else { return }
     let sector = Int64(head.withUnsafeBytes { $0.bigEndian(UInt32.self, at: 20) })
-    guard RollbackJournal.sectorRange.contains(Int(sector)) else { return false }
+    guard RollbackJournal.sectorRange.contains(Int(sector)) else { return }
     let next = (size + sector - 1) / sector * sector
-    if next < length {
-      try file.writeAll([UInt8](repeating: 0, count: Int(min(8, length - next))), at: next)
-    }
-    return false
+    guard next < length else { return }
+    try file.writeAll([UInt8](repeating: 0, count: Int(min(8, length - next))), at: next)
   }
 }
 
-/// Where a database's rollback journal is.
-enum JournalPlace: Sendable {
-  /// At its name in the tree, if there is one.
-  case tree
-  case open(JournalFile)
-  /// There is none, and at its name lies a file for the next one.
-  case spare(any DiskFile, length: Int64)
+// MARK: The end
+
+/// The end of a rollback journal whose file stays: until it is durable a crash brings the journal back, and nothing
+/// may be written over it.
+final class JournalEnding: Sendable {
+  let file: any DiskFile
+  /// The bytes of the file.
+  let length: Int64
+  private let durable: Atomic<Bool>
+  /// Held while the file is synced.
+  private let syncing = Mutex(())
+
+  init(_ file: any DiskFile, length: Int64, isDurable: Bool) {
+    self.file = file
+    self.length = length
+    durable = Atomic(isDurable)
+  }
+
+  var isDurable: Bool { durable.load(ordering: .acquiring) }
+
+  func makeDurable() throws(StoreError) {
+    guard !isDurable else { return }
+    let failure = syncing.withLock { _ in
+      StoreError.catching { () throws(StoreError) in
+        guard !isDurable else { return }
+        try file.sync()
+        durable.store(true, ordering: .releasing)
+      }
+    }
+    if let failure { throw failure }
+  }
 }
 
-extension Database {
-  /// - Parameter keeps: whether the journal is that of a transaction of this node's clients.
-  func openJournal(_ options: DiskOpenOptions, keeps: Bool) throws(StoreError) -> any DiskFile {
-    try journalPlace { place throws(StoreError) in
-      switch place {
-      case .spare(let file, let length):
-        guard options.contains(.create) else { throw Self.noJournal(path("-journal")) }
-        let journal = JournalFile(file, size: 0, length: length)
-        place = .open(journal)
-        return journal
-      case .open(let journal):
-        // It is there, as the disk will say.
-        if options.contains(.exclusive) { break }
-        if options.contains(.truncate) { try journal.truncate(to: 0) }
-        return journal
-      case .tree: break
-      }
-      let file = try context.disk.open(path("-journal"), options)
-      guard keeps, options.isSuperset(of: [.write, .create]) else { return file }
-      let size = try file.information().size
-      let journal = JournalFile(file, size: size, length: size)
-      place = .open(journal)
-      return journal
-    }
+extension JournalFile {
+  /// Whether the file can stay when the journal ends: it is short, and has one segment and no super-journal.
+  var canStay: Bool {
+    guard case .bounded(let extent) = phase.withLock({ $0 }), extent.length <= Self.longestSpare
+    else { return false }
+    return (try? RollbackJournal(self, unsynced: true)?.isSingle) == true
   }
 
-  /// The journal, or nil where there is none.
+  /// The journal has ended: what it holds must not be played back any more.
   ///
-  /// - Parameter options: for one that nobody has open.
-  func journalFile(_ options: DiskOpenOptions = []) throws(StoreError) -> (any DiskFile)? {
-    try journalPlace { place throws(StoreError) in
-      switch place {
-      case .spare: nil
-      case .open(let journal): journal
-      case .tree: try context.disk.openIfPresent(path("-journal"), options)
-      }
+  /// - Parameter isOver: whether it is removed; else it is empty, and goes on with the next transaction.
+  /// - Returns: nil where the file cannot stay, and nothing was done.
+  func finish(isOver: Bool) throws(StoreError) -> JournalEnding? {
+    guard canStay else { return nil }
+    var end: JournalEnding?
+    try change { phase throws(StoreError) in
+      guard case .bounded(let extent) = phase else { return }
+      try file.writeAll([UInt8](repeating: 0, count: RollbackJournal.headerBytes), at: 0)
+      // What SQLite has never synced it does not need after a crash either.
+      end = JournalEnding(file, length: extent.length, isDurable: !extent.hasSynced)
+      phase =
+        isOver ? .over : .bounded(Extent(size: 0, length: extent.length, isUsed: true))
     }
+    if !isOver { ending.withLock { $0 = end } }
+    return end
   }
 
-  var openedJournal: JournalFile? {
-    journalPlaces.withLock { place in
-      if case .open(let journal) = place { return journal }
-      return nil
+  /// The file is not to be longer than the journal any more.
+  func release() throws(StoreError) {
+    try change { phase throws(StoreError) in
+      guard case .bounded(let extent) = phase else { return }
+      if extent.size < extent.length { try file.truncate(to: extent.size) }
+      phase = .whole
     }
-  }
-
-  /// What the mount shows of the journal.
-  var journalPresence: MountPresence {
-    journalPlaces.withLock { place in
-      switch place {
-      case .tree: .asOnDisk
-      case .open(let journal): journal.visibleSize.map { .ofSize($0) } ?? .asOnDisk
-      case .spare: .absent
-      }
-    }
-  }
-
-  /// Removes the journal of a transaction that is over.
-  ///
-  /// - Parameter isLogged: whether the log has every page that the journal names. Only then its file may be that
-  ///   of the next one: after a crash that file could be a mixture of the two that nobody can tell from the journal,
-  ///   and what that brings back is done again from the log.
-  func endJournalFile(isLogged: Bool) throws(StoreError) {
-    try journalPlace { place throws(StoreError) in
-      if case .spare = place { throw Self.noJournal(path("-journal")) }
-      if isLogged, case .open(let journal) = place,
-        let length = (try? journal.finish(isOver: true)) ?? nil
-      {
-        place = .spare(journal.file, length: length)
-        return
-      }
-      try letGo(&place)
-      try context.disk.remove(path("-journal"))
-    }
-  }
-
-  /// Empties the journal of a transaction that is over.
-  ///
-  /// - Parameter isLogged: see `endJournalFile`.
-  /// - Returns: false where nothing was done.
-  func emptyJournalFile(isLogged: Bool) -> Bool {
-    guard isLogged, let length = try? openedJournal?.finish(isOver: false) else { return false }
-    return length > 0
-  }
-
-  /// Removes the journal, or what is kept in its place, if there is any.
-  func removeJournal() throws(StoreError) {
-    try journalPlace { place throws(StoreError) in
-      try letGo(&place)
-      let path = path("-journal")
-      if try context.disk.information(path) != nil { try context.disk.remove(path) }
-    }
-  }
-
-  /// Lets the journal's name be used by others: it is about to get another one, or to be somebody else's.
-  func releaseJournal() throws(StoreError) {
-    try journalPlace { place throws(StoreError) in try letGo(&place) }
-  }
-
-  /// Makes durable that a journal which has ended will not come back.
-  func syncJournal() throws(StoreError) {
-    let file = try journalPlace { place throws(StoreError) -> (any DiskFile)? in
-      switch place {
-      case .spare(let file, _): file
-      case .open(let journal): journal
-      case .tree: try context.disk.openForMapping(path("-journal"))
-      }
-    }
-    try file?.sync()
-  }
-
-  private func letGo(_ place: inout JournalPlace) throws(StoreError) {
-    switch place {
-    case .tree: break
-    case .open(let journal): try journal.end()
-    case .spare: try context.disk.remove(path("-journal"))
-    }
-    place = .tree
-  }
-
-  private static func noJournal(_ path: String) -> StoreError {
-    StoreError(.system(ENOENT), "there is no \(path)")
-  }
-
-  private func journalPlace<T>(
-    _ body: (inout JournalPlace) throws(StoreError) -> T
-  ) throws(StoreError) -> T {
-    let result = journalPlaces.withLock { place -> Result<T, StoreError> in
-      do throws(StoreError) { return .success(try body(&place)) } catch { return .failure(error) }
-    }
-    return try result.get()
   }
 }

@@ -71,7 +71,8 @@ package protocol MountBackend: AnyObject, Sendable {
   /// for itself is in the way.
   func makeWay(at path: String) throws(StoreError)
 
-  /// Names have come to the tree, or gone, in another way than through this protocol.
+  /// Names have come to the tree, or gone, or attributes of directories have changed, in another way than through
+  /// this protocol.
   func namesChanged()
 
   /// A read-only file that the node makes up (`.primary`, `.lag`, `<db>-pos`), or nil. No listing

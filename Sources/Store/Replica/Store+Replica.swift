@@ -68,7 +68,6 @@ extension Store {
       }
     }
     for name in Set([database.name, target]) { try context.syncParent(of: name) }
-    try database.releaseJournal()
     finishRename(database, to: target)
     return true
   }

@@ -53,12 +53,13 @@ extension Database {
       // The log first: what the files say must never be ahead of it.
       try log.syncAndWait(through: pending.record.entry)
       if let main = pending.main { try makeDurable(main) }
+      // Before the names: a journal that is removed meanwhile must not come back either.
+      if pending.endedJournal { try syncJournal() }
       if !pending.isNamed {
         try syncName(disk)
       } else if pending.endedJournal {
         try context.syncParent(of: self.name)
       }
-      if pending.endedJournal { try syncJournal() }
       try write(pending, disk, directory)
     } catch {
       state.withLock { state in

@@ -91,6 +91,13 @@ extension Store {
     _ bytes: UnsafeRawBufferPointer,
     done: @escaping MountCompletion
   ) {
+    if let journal = file.file as? JournalFile, !journal.isReady {
+      let copy = Array(bytes)
+      return workers.promptly { [self] in
+        if let error = StoreError.catching(journal.makeReady) { return done(error) }
+        copy.withUnsafeBytes { writeJournal(file, at: offset, $0, done: done) }
+      }
+    }
     let ends =
       offset == 0 && bytes.count >= RollbackJournal.headerBytes
       && bytes.prefix(RollbackJournal.headerBytes).allSatisfy { $0 == 0 }
@@ -107,7 +114,7 @@ extension Store {
       )
     }
     let copy = Array(bytes)
-    endJournal(file.name, file.file, done: done) { (_) throws(StoreError) in
+    endJournal(file.name, file.file, done: done) { () throws(StoreError) in
       try file.file.writeAll(copy, at: offset)
     }
   }
@@ -144,13 +151,11 @@ extension Store {
   ///
   /// Where SQLite wants the commit durable, the log is made so first: were the journal gone and the
   /// entry lost after a crash, the main file would be ahead of its position, and nothing would tell.
-  ///
-  /// - Parameter operation: is told whether the log has every page that the journal names.
   func endJournal(
     _ name: FileName,
     _ file: (any DiskFile)?,
     done: @escaping MountCompletion,
-    operation: @escaping @Sendable (Bool) throws(StoreError) -> Void
+    operation: @escaping @Sendable () throws(StoreError) -> Void
   ) {
     let database = makeDatabase(name.database)
     database.journal.willEnd()
@@ -250,12 +255,12 @@ extension Database {
   fileprivate func conclude(
     _ entry: LogIndex?,
     _ failure: StoreError?,
-    _ operation: (Bool) throws(StoreError) -> Void
+    _ operation: () throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError> {
     state.withLock { state in
-      end(entry, &state) { (isLogged) throws(StoreError) in
+      end(entry, &state) { () throws(StoreError) in
         if let failure { throw failure }
-        try operation(isLogged)
+        try operation()
       }
     }
   }
@@ -263,12 +268,10 @@ extension Database {
   /// The same where all went well, if it takes no longer than to write a few bytes into the page cache.
   fileprivate func concludeSoon(
     _ entry: LogIndex,
-    _ operation: (Bool) throws(StoreError) -> Void
+    _ operation: () throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError>? {
-    guard openedJournal?.isShort == true else { return nil }
-    return state.withLockIfAvailable { state in
-      state.isWhollyLogged ? end(entry, &state, operation) : nil
-    } ?? nil
+    guard openedJournal?.canStay == true else { return nil }
+    return state.withLockIfAvailable { end(entry, &$0, operation) }
   }
 
   /// Performs the operation that ends a journal.
@@ -277,12 +280,10 @@ extension Database {
   fileprivate func end(
     _ entry: LogIndex?,
     _ state: inout DatabaseState,
-    _ operation: (Bool) throws(StoreError) -> Void
+    _ operation: () throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError> {
-    let isLogged = entry != nil && state.isWhollyLogged
-    state.isWhollyLogged = false
     do throws(StoreError) {
-      try operation(isLogged)
+      try operation()
       state.isEnding = false
       state.endedJournal = true
       return .success(entry)

@@ -25,8 +25,8 @@ extension Store {
     switch name.role {
     case .journal where size == 0 && endsTransactions(name):
       let database = makeDatabase(name.database)
-      endJournal(name, target, done: done) { (isLogged) throws(StoreError) in
-        if !database.emptyJournalFile(isLogged: isLogged) { try cut() }
+      endJournal(name, target, done: done) { [self] () throws(StoreError) in
+        if let ending = database.emptyJournalFile() { makeDurable(ending) } else { try cut() }
       }
     case .wal:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in
@@ -116,14 +116,15 @@ extension Store {
     switch name.role {
     case .journal where endsTransactions(name):
       let database = makeDatabase(name.database)
-      endJournal(name, nil, done: done) { (isLogged) throws(StoreError) in
-        try database.endJournalFile(isLogged: isLogged)
+      endJournal(name, nil, done: done) { [self] () throws(StoreError) in
+        if let ending = try database.endJournalFile() { makeDurable(ending) }
       }
     case .journal where database(name.database) != nil:
       let database = makeDatabase(name.database)
       done(
         StoreError.catching { () throws(StoreError) in
-          try database.endJournalFile(isLogged: false)
+          try database.releaseJournal()
+          try disk.remove(path)
         }
       )
     case .wal where database(name.database) != nil:
@@ -218,15 +219,15 @@ extension Store {
         "databases cannot be exchanged by name; rename one after the other"
       )
     }
-    if noReplace, try context.disk.information(to) != nil {
-      throw StoreError(.exists, "\(target) exists")
-    }
-    if source == target { return }
     // Journals that bear their database's name stay behind, and others come along.
     for path in [source, target] {
       try makeWay(at: path)
       try makeWay(at: path + "-journal")
     }
+    if noReplace, try context.disk.information(to) != nil {
+      throw StoreError(.exists, "\(target) exists")
+    }
+    if source == target { return }
     let held = try holdForMove(source, target)
     defer { for database in held { database.state.withLock { $0.moves -= 1 } } }
     for database in moved { try database.gather() }
@@ -308,6 +309,8 @@ extension Store {
     }
     // One without a transaction, of which the log says nothing.
     if let replaced, replaced !== database { replaced.state.withLock { $0.dropped = true } }
+    // A client may have made one meanwhile, which has the old name; and what cannot be removed is no hot journal.
+    _ = try? database.releaseJournal()
     database.rename(to: name)
     database.state.withLock { $0.isNamed = false }
     context.locks.move(old, to: name)

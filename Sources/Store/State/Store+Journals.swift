@@ -1,3 +1,5 @@
+import Synchronization
+
 extension Store {
   func openJournal(
     _ name: FileName,
@@ -20,13 +22,20 @@ extension Store {
     return database(name.database)?.openedJournal
   }
 
+  /// A transaction has ended with this, and the next one need not wait for it.
+  func makeDurable(_ ending: JournalEnding) {
+    guard !ending.isDurable else { return }
+    // An error is met again by who writes the next journal.
+    workers.promptly { try? ending.makeDurable() }
+  }
+
   package func presence(of name: FileName) -> MountPresence {
     guard name.role == .journal else { return .asOnDisk }
     return database(name.database)?.journalPresence ?? .asOnDisk
   }
 
   package func makeWay(at path: String) throws(StoreError) {
-    for database in allDatabases {
+    for database in state.withLock({ Array($0.databases.values) }) {
       let journal = database.name + "-journal"
       guard journal == path || journal.hasPrefix(path + "/") else { continue }
       try database.releaseJournal()

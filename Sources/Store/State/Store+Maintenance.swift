@@ -20,6 +20,8 @@ extension Store {
       } else if role != .undecided {
         try checkpointApplied(database)
       }
+      // Where it cannot be removed, it stays.
+      try? database.releaseIdleJournal()
       try database.flush(log: log, disk: context.disk, directory: context.stateDirectory)
     }
     try state.withLock({ $0.engine })?.settle()

@@ -126,6 +126,7 @@ package final class Store: Sendable {
 
   /// Forgets a database whose files are gone, and removes what is remembered of it.
   func forget(_ database: Database) throws(StoreError) {
+    if try database.releaseJournal() { try context.syncParent(of: database.name) }
     try removeRecord(of: database)
     detach(database)
   }
@@ -140,6 +141,7 @@ package final class Store: Sendable {
     for path in suffixes.map(database.path) where try context.disk.information(path) != nil {
       try context.disk.remove(path)
     }
+    try database.releaseJournal()
     // Redo will not remove them again once housekeeping has gone past the entry.
     try context.syncParent(of: database.name)
     detach(database)
@@ -147,8 +149,6 @@ package final class Store: Sendable {
 
   private func detach(_ database: Database) {
     let name = database.name
-    // What cannot be removed is no hot journal, and goes at the next start.
-    try? database.releaseJournal()
     state.withLock { $0.databases[name] = nil }
     database.state.withLock { state in
       state.dropped = true

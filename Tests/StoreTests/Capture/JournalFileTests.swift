@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 @testable import Store
@@ -64,9 +65,8 @@ struct JournalFileTests {
     #expect(try SystemDisk().information(path)?.size == 0)
   }
 
-  /// Nothing that the journal holds may count once more, be it undone or never in the log.
+  /// A long journal's, and one of several segments.
   @Test(arguments: [
-    "BEGIN; UPDATE t SET a = 'y'; ROLLBACK",
     "BEGIN; UPDATE t SET a = hex(zeroblob(200000)); COMMIT; BEGIN; UPDATE t SET a = 1; COMMIT",
     "PRAGMA cache_size=2; PRAGMA cache_spill=2; BEGIN; UPDATE t SET a = hex(zeroblob(9000)); COMMIT",
   ])
@@ -128,10 +128,69 @@ struct JournalFileTests {
 
   // MARK: The file itself
 
-  private func file(_ directory: TestDirectory, _ bytes: [UInt8]) throws -> any DiskFile {
-    let file = try SystemDisk().open(directory.path + "/journal", [.write, .create])
+  /// A journal in the file of another one.
+  private func used(
+    _ directory: TestDirectory,
+    _ bytes: [UInt8],
+    isDurable: Bool = true
+  ) throws -> JournalFile {
+    let file = try disk.open(directory.path + "/journal", [.write, .create])
     try file.writeAll(bytes, at: 0)
-    return file
+    return JournalFile(
+      after: JournalEnding(file, length: Int64(bytes.count), isDurable: isDurable)
+    )
+  }
+
+  /// The disk may bring back the header of the one before as long as that was not synced.
+  @Test func nothingIsWrittenBeforeTheEndOfTheLastOneIsDurable() throws {
+    let directory = try TestDirectory("journal")
+    let old = [UInt8](repeating: 7, count: 600)
+    let journal = try used(directory, old, isDurable: false)
+    #expect(!journal.isReady)
+    disk.fail([.sync], at: 1)
+    #expect(throws: StoreError.self) { try journal.writeAll([1], at: 0) }
+    #expect(try journal.file.readBytes(600, at: 0) == old)
+    try journal.writeAll([1], at: 0)
+    #expect(journal.isReady)
+    #expect(disk.counted == 2)
+  }
+
+  /// A header that counts records is durable once they are.
+  @Test func recordsAreDurableBeforeTheyCount() throws {
+    let directory = try TestDirectory("journal")
+    let journal = try used(directory, [UInt8](repeating: 7, count: 600))
+    try journal.writeAll(header, at: 0)
+    try journal.writeAll([1, 2, 3], at: Int64(header.count))
+    let file = journal.file
+    let seen = Mutex<[[UInt8]]>([])
+    disk.watcher.withLock {
+      $0 = { operation, _ in
+        guard operation == .sync, let start = try? file.readBytes(8, at: 0) else { return }
+        seen.withLock { $0.append(start) }
+      }
+    }
+    try journal.sync()
+    try journal.sync()
+    disk.watcher.withLock { $0 = nil }
+    #expect(seen.withLock { $0 } == [[UInt8](repeating: 0, count: 8), magic, magic])
+    #expect(try journal.readBytes(31, at: 0) == header + [1, 2, 3])
+    // What comes after a sync finds no blocks of the other journal.
+    try journal.writeAll([4], at: 31)
+    #expect(try file.information().size == 32)
+  }
+
+  @Test func anIdleFileIsGivenBack() throws {
+    let fixture = try StoreFixture()
+    let connection = try create(fixture)
+    try fixture.store.maintain()
+    #expect(try inode(fixture) != nil)
+    try connection.run("UPDATE t SET a = 'y'")
+    try fixture.store.maintain()
+    #expect(try inode(fixture) != nil)
+    try fixture.store.maintain()
+    #expect(try inode(fixture) == nil)
+    try connection.run("UPDATE t SET a = 'z'")
+    try fixture.check("a.db")
   }
 
   private let magic: [UInt8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]
@@ -143,11 +202,7 @@ struct JournalFileTests {
 
   @Test func whatIsLeftOutIsZero() throws {
     let directory = try TestDirectory("journal")
-    let journal = JournalFile(
-      try file(directory, [UInt8](repeating: 7, count: 600)),
-      size: 0,
-      length: 600
-    )
+    let journal = try used(directory, [UInt8](repeating: 7, count: 600))
     try journal.writeAll([1, 2], at: 0)
     try journal.writeAll([3], at: 5)
     #expect(try journal.readBytes(100, at: 0) == [1, 2, 0, 0, 0, 3])
@@ -160,7 +215,7 @@ struct JournalFileTests {
   @Test func noHeaderFollows() throws {
     let directory = try TestDirectory("journal")
     let old = [UInt8](repeating: 7, count: 1024) + magic + [UInt8](repeating: 7, count: 1000)
-    let journal = JournalFile(try file(directory, old), size: 0, length: Int64(old.count))
+    let journal = try used(directory, old)
     try journal.writeAll(header, at: 0)
     try journal.writeAll([UInt8](repeating: 1, count: 100), at: 512)
     try journal.sync()
@@ -172,7 +227,7 @@ struct JournalFileTests {
   @Test func theNameOfASuperJournalIsTheEnd() throws {
     let directory = try TestDirectory("journal")
     let old = [UInt8](repeating: 7, count: 4000)
-    let journal = JournalFile(try file(directory, old), size: 0, length: 4000)
+    let journal = try used(directory, old)
     try journal.writeAll(header, at: 0)
     try journal.writeAll([UInt8](repeating: 1, count: 100) + magic, at: 512)
     try journal.sync()
@@ -182,13 +237,9 @@ struct JournalFileTests {
 
   @Test func whoeverTakesTheNameSeesTheFileAsItIs() throws {
     let directory = try TestDirectory("journal")
-    let journal = JournalFile(
-      try file(directory, [UInt8](repeating: 7, count: 4000)),
-      size: 0,
-      length: 4000
-    )
+    let journal = try used(directory, [UInt8](repeating: 7, count: 4000))
     try journal.writeAll([1, 2, 3], at: 0)
-    try journal.end()
+    try journal.release()
     #expect(try journal.file.readBytes(100, at: 0) == [1, 2, 3])
     try journal.file.writeAll([4], at: 3)
     #expect(try journal.readBytes(100, at: 0) == [1, 2, 3, 4])

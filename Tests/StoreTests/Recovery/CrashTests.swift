@@ -98,6 +98,36 @@ final class CrashTests {
     try crash("commits \(mode)", onlyAtBoundaries: mode == .memory || mode == .off)
   }
 
+  /// Journals that use one file name other pages each time, and what they name may be stable and not in the log any more.
+  @Test(arguments: ["delete", "truncate"], ["NORMAL", "FULL"])
+  func usedJournals(_ mode: String, _ synchronous: String) throws {
+    let connection = try fixture.connect("a.db")
+    try commit(
+      connection,
+      """
+      PRAGMA page_size=1024; PRAGMA journal_mode=\(mode); PRAGMA synchronous=\(synchronous);
+      CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE u(id INTEGER PRIMARY KEY, a);
+      WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 6)
+        INSERT INTO t SELECT n, zeroblob(600) FROM s;
+      INSERT INTO u SELECT id, zeroblob(500) FROM t
+      """
+    )
+    for round in 1...3 {
+      try commit(connection, "UPDATE u SET a = a || 'x\(round)' WHERE id < \(round + 2)")
+      try maintain(everything: true)
+      try commit(
+        connection,
+        "UPDATE t SET a = a || 'y\(round)' WHERE id < 4",
+        "UPDATE u SET a = a || 'z' WHERE id = \(round)",
+        "BEGIN; UPDATE t SET a = 'never'; ROLLBACK",
+        "UPDATE u SET a = a || 'v' WHERE id = 5"
+      )
+    }
+    connection.close()
+    try fixture.store.shutDown()
+    try crash("used journals \(mode) \(synchronous)")
+  }
+
   /// What gives a database another shape: its journal mode, its page size, its end.
   @Test func shapes() throws {
     let connection = try fixture.connect("a.db")
