@@ -44,6 +44,9 @@ import Testing
       _ = try DatabaseFiles.openSource(file)
       try directory.write("a.db" + suffix, "x")
       #expect(throws: ControlError.self) { try DatabaseFiles.openSource(file) }
+      // A journal that is done with.
+      try directory.write("a.db" + suffix, "\0\0x")
+      _ = try DatabaseFiles.openSource(file)
       try FileManager.default.removeItem(atPath: file + suffix)
     }
     #expect(throws: ControlError.self) { try DatabaseFiles.openSource(directory.path + "/none") }

@@ -25,7 +25,7 @@ package enum DatabaseFiles {
       for (suffix, remedy) in [
         ("-wal", "run `sqlite3 \(path) 'PRAGMA wal_checkpoint(TRUNCATE)'` first"),
         ("-journal", "open it once with `sqlite3 \(path) 'PRAGMA schema_version'` first"),
-      ] where fileSize(path + suffix) > 0 {
+      ] where holdsContent(path + suffix) {
         throw ControlError(
           .local,
           "\(path)\(suffix) holds part of the database, or it is in use; close what uses "
@@ -40,9 +40,12 @@ package enum DatabaseFiles {
     }
   }
 
-  private static func fileSize(_ path: String) -> Int {
-    let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-    return (attributes?[.size] as? NSNumber)?.intValue ?? 0
+  /// Whether a write-ahead log or journal is not empty; a journal that is done with begins with zeros.
+  private static func holdsContent(_ path: String) -> Bool {
+    guard let handle = FileHandle(forReadingAtPath: path),
+      let start = try? handle.read(upToCount: 1)
+    else { return false }
+    return start.contains { $0 != 0 }
   }
 }
 

@@ -1,4 +1,5 @@
 import Glibc
+import LTX
 import Synchronization
 
 /// Where a database's rollback journal is.
@@ -68,9 +69,13 @@ extension Database {
   /// Empties the journal of a transaction that is over.
   ///
   /// - Returns: nil where the file cannot stay as long as it is, and nothing was done.
-  func emptyJournalFile() -> JournalEnding? {
-    (try? openedJournal?.finish(isOver: false)) ?? nil
+  func emptyJournalFile(_ journal: JournalFile) -> JournalEnding? {
+    guard mayKeepJournal, openedJournal === journal else { return nil }
+    return (try? journal.finish(isOver: false)) ?? nil
   }
+
+  /// Whether the log has the database: what a journal's end commits is durable there, whenever the file is.
+  var mayKeepJournal: Bool { published.position.txid > .zero }
 
   /// Removes the journal of a transaction that is over.
   ///
@@ -79,7 +84,7 @@ extension Database {
     let ending = try journalPlace { place throws(StoreError) -> JournalEnding? in
       if case .spare = place { throw Self.noJournal(path("-journal")) }
       guard case .open(let journal) = place else { return nil }
-      if let ending = (try? journal.finish(isOver: true)) ?? nil {
+      if mayKeepJournal, let ending = (try? journal.finish(isOver: true)) ?? nil {
         place = .spare(ending, isIdle: false)
         return ending
       }
@@ -119,14 +124,17 @@ extension Database {
 
   /// Removes what is kept for a next journal that does not come.
   func releaseIdleJournal() throws(StoreError) {
+    let isFull = context.health.isFull
     try journalPlace { place throws(StoreError) in
-      guard case .spare(let ending, let isIdle) = place else { return }
-      guard isIdle || context.health.isFull else {
+      switch place {
+      case .tree: return
+      case .open(let journal): if isFull { try journal.shrink() }
+      case .spare(let ending, isIdle: false) where !isFull:
         place = .spare(ending, isIdle: true)
-        return
+      case .spare:
+        try removeSpare()
+        place = .tree
       }
-      try removeSpare()
-      place = .tree
     }
   }
 
@@ -139,14 +147,13 @@ extension Database {
 
   /// Makes durable that a journal which has ended will not come back; not that it has no name any more.
   func syncJournal() throws(StoreError) {
-    let file = try journalPlace { place throws(StoreError) -> (any DiskFile)? in
-      switch place {
-      case .spare(let ending, _): ending.file
-      case .open(let journal): journal.file
-      case .tree: try context.disk.openForMapping(path("-journal"))
-      }
+    let ending = journalPlaces.withLock { place in
+      if case .spare(let ending, _) = place { return JournalEnding?.some(ending) }
+      return nil
     }
-    try file?.sync()
+    if let ending { return try ending.makeDurable(isNeeded: true) }
+    // By a descriptor of its own: what fails here is still to be told to whoever syncs by another.
+    try context.disk.openForMapping(path("-journal"))?.sync()
   }
 
   private static func noJournal(_ path: String) -> StoreError {

@@ -104,6 +104,7 @@ final class JournalFile: DiskFile {
 
   func truncate(to size: Int64) throws(StoreError) {
     try makeReady()
+    ending.withLock { $0 = nil }
     try change { phase throws(StoreError) in
       guard case .bounded(var extent) = phase else { return try file.truncate(to: size) }
       defer { phase = .bounded(extent) }
@@ -123,13 +124,19 @@ final class JournalFile: DiskFile {
   }
 
   private func change(_ body: (inout Phase) throws(StoreError) -> Void) throws(StoreError) {
+    try withPhase { phase throws(StoreError) in
+      if case .over = phase {
+        throw StoreError(.busy, "a rollback journal that is over cannot be changed")
+      }
+      try body(&phase)
+    }
+  }
+
+  private func withPhase(_ body: (inout Phase) throws(StoreError) -> Void) throws(StoreError) {
     let failure = phase.withLock { phase -> StoreError? in
       do throws(StoreError) {
-        guard case .over = phase else {
-          try body(&phase)
-          return nil
-        }
-        return StoreError(.busy, "a rollback journal that is over cannot be changed")
+        try body(&phase)
+        return nil
       } catch { return error }
     }
     if let failure { throw failure }
@@ -146,11 +153,12 @@ extension JournalFile {
     try makeReady()
     // That an earlier journal has ended is all there is to be made durable.
     if visibleSize == 0, ending.withLock({ $0 != nil }) { return }
-    let count = try beginSync()
-    if let count {
+    if let count = try beginSync() {
       // First the records, then that there are any.
       let failure = StoreError.catching { () throws(StoreError) in try file.sync() }
-      try file.writeAll(count, at: 0)
+      try withPhase { phase throws(StoreError) in
+        if case .bounded = phase { try file.writeAll(count, at: 0) }
+      }
       if let failure { throw failure }
     }
     try file.sync()
@@ -165,16 +173,20 @@ extension JournalFile {
   /// - Returns: what the header says of the records, where it must not do so before they are durable; then it does not
   ///   any more.
   private func beginSync() throws(StoreError) -> [UInt8]? {
-    guard case .bounded(var extent) = phase.withLock({ $0 }) else { return nil }
-    if extent.size < extent.length {
-      try separate(&extent)
-      phase.withLock { if case .bounded = $0 { $0 = .bounded(extent) } }
+    var count: [UInt8]?
+    try withPhase { phase throws(StoreError) in
+      guard case .bounded(var extent) = phase else { return }
+      if extent.size < extent.length { try separate(&extent) }
+      phase = .bounded(extent)
+      guard extent.isUsed, extent.size >= Int64(Self.countedBytes) else { return }
+      let head = try file.readBytes(Self.countedBytes, at: 0)
+      // Where as many count as there are, they were never to be synced, and what they name may have been written.
+      let isUncounted = head.dropFirst(8).allSatisfy { $0 == 0xff }
+      guard !isUncounted, head.contains(where: { $0 != 0 }) else { return }
+      try file.writeAll([UInt8](repeating: 0, count: head.count), at: 0)
+      count = head
     }
-    guard extent.isUsed, extent.size >= Int64(Self.countedBytes) else { return nil }
-    let head = try file.readBytes(Self.countedBytes, at: 0)
-    guard head.contains(where: { $0 != 0 }) else { return nil }
-    try file.writeAll([UInt8](repeating: 0, count: head.count), at: 0)
-    return head
+    return count
   }
 
   /// Sees to it that nobody who finds the file after a crash takes what follows the journal for a part of it: SQLite
@@ -207,8 +219,9 @@ final class JournalEnding: Sendable {
   /// The bytes of the file.
   let length: Int64
   private let durable: Atomic<Bool>
-  /// Held while the file is synced.
-  private let syncing = Mutex(())
+  /// Held while the file is synced. Whether a sync has failed: the kernel then calls clean what it could not write,
+  /// and the next sync says nothing of it.
+  private let hasFailed = Mutex(false)
 
   init(_ file: any DiskFile, length: Int64, isDurable: Bool) {
     self.file = file
@@ -218,16 +231,27 @@ final class JournalEnding: Sendable {
 
   var isDurable: Bool { durable.load(ordering: .acquiring) }
 
-  func makeDurable() throws(StoreError) {
-    guard !isDurable else { return }
-    let failure = syncing.withLock { _ in
-      StoreError.catching { () throws(StoreError) in
-        guard !isDurable else { return }
+  /// - Parameter isNeeded: also where SQLite needs none.
+  func makeDurable(isNeeded: Bool = false) throws(StoreError) {
+    guard isNeeded || !isDurable else { return }
+    let failure = hasFailed.withLock { hasFailed -> StoreError? in
+      guard isNeeded || !isDurable else { return nil }
+      return StoreError.catching { () throws(StoreError) in
+        if hasFailed { try clear() }
+        hasFailed = true
         try file.sync()
+        hasFailed = false
         durable.store(true, ordering: .releasing)
       }
     }
-    if let failure { throw failure }
+    guard let failure else { return }
+    durable.store(false, ordering: .releasing)
+    throw failure
+  }
+
+  /// Makes the header that of no journal.
+  func clear() throws(StoreError) {
+    try file.writeAll([UInt8](repeating: 0, count: RollbackJournal.headerBytes), at: 0)
   }
 }
 
@@ -236,7 +260,10 @@ extension JournalFile {
   var canStay: Bool {
     guard case .bounded(let extent) = phase.withLock({ $0 }), extent.length <= Self.longestSpare
     else { return false }
-    return (try? RollbackJournal(self, unsynced: true)?.isSingle) == true
+    do throws(StoreError) {
+      guard let journal = try RollbackJournal(self, unsynced: true) else { return false }
+      return journal.isSingle ? try journal.superJournal() == nil : false
+    } catch { return false }
   }
 
   /// The journal has ended: what it holds must not be played back any more.
@@ -248,14 +275,24 @@ extension JournalFile {
     var end: JournalEnding?
     try change { phase throws(StoreError) in
       guard case .bounded(let extent) = phase else { return }
-      try file.writeAll([UInt8](repeating: 0, count: RollbackJournal.headerBytes), at: 0)
       // What SQLite has never synced it does not need after a crash either.
-      end = JournalEnding(file, length: extent.length, isDurable: !extent.hasSynced)
+      let new = JournalEnding(file, length: extent.length, isDurable: !extent.hasSynced)
+      try new.clear()
+      end = new
       phase =
         isOver ? .over : .bounded(Extent(size: 0, length: extent.length, isUsed: true))
     }
     if !isOver { ending.withLock { $0 = end } }
     return end
+  }
+
+  /// Gives back the blocks of an empty journal.
+  func shrink() throws(StoreError) {
+    try change { phase throws(StoreError) in
+      guard case .bounded(let extent) = phase, extent.size == 0, extent.length > 0 else { return }
+      try file.truncate(to: 0)
+      phase = .bounded(Extent(size: 0, length: 0, isUsed: false))
+    }
   }
 
   /// The file is not to be longer than the journal any more.

@@ -6,8 +6,8 @@ final class DirectoryNames: Sendable {
   private struct State {
     /// Counts changes of names, wherever they are.
     var changes: UInt64 = 0
-    /// Directories whose entries are durable as of the last change.
-    var synced: Set<String> = []
+    /// Directories whose entries are durable as of the last change, by the bytes of their paths.
+    var synced: Set<[UInt8]> = []
     /// The change that `synced` is about.
     var syncedAt: UInt64 = 0
   }
@@ -22,7 +22,7 @@ final class DirectoryNames: Sendable {
 
   /// Whether nothing has changed since all entries of the directory were made durable.
   func areDurable(in directory: String) -> Bool {
-    state.withLock { $0.syncedAt == $0.changes && $0.synced.contains(directory) }
+    state.withLock { $0.syncedAt == $0.changes && $0.synced.contains(Array(directory.utf8)) }
   }
 
   /// Performs a sync of a directory.
@@ -34,7 +34,7 @@ final class DirectoryNames: Sendable {
       guard state.changes == before else { return }
       if state.syncedAt != before || state.synced.count >= Self.most { state.synced = [] }
       state.syncedAt = before
-      state.synced.insert(directory)
+      state.synced.insert(Array(directory.utf8))
     }
   }
 }

@@ -191,16 +191,7 @@ extension Store {
       switch end {
       case .over(let result): finish(database, result, done: done)
       case .afterMainSync(let entry):
-        workers.async { [self] in
-          var failure = StoreError.catching { () throws(StoreError) in try database.payMainSync() }
-          if failure == nil, let entry {
-            failure = StoreError.catching { () throws(StoreError) in
-              try log.confirmAndWait(through: entry)
-            }
-            if failure != nil { noteRefused(database) }
-          }
-          conclude(entry, failure)
-        }
+        workers.async { [self] in conclude(entry, makeDurable(database, entry)) }
       case .afterSync(let entry):
         log.confirm(through: entry) { [self] error in
           // Whoever has made the log durable has others to answer.
@@ -224,6 +215,17 @@ extension Store {
       }
     if let inline = inline ?? nil { return go(on: inline) }
     workers.async { go(on: database.state.withLock { end(&$0) }) }
+  }
+
+  /// Makes durable what a journal must not end before: the main file, and the transaction.
+  private func makeDurable(_ database: Database, _ entry: LogIndex?) -> StoreError? {
+    if let failure = StoreError.catching(database.payMainSync) { return failure }
+    guard let entry else { return nil }
+    let failure = StoreError.catching { () throws(StoreError) in
+      try log.confirmAndWait(through: entry)
+    }
+    if failure != nil { noteRefused(database) }
+    return failure
   }
 
   /// The writer of the last transaction is told that it failed; the log decides. What it does to undo it is no
@@ -270,7 +272,7 @@ extension Database {
     _ entry: LogIndex,
     _ operation: () throws(StoreError) -> Void
   ) -> Result<LogIndex?, StoreError>? {
-    guard openedJournal?.canStay == true else { return nil }
+    guard mayKeepJournal, openedJournal?.canStay == true else { return nil }
     return state.withLockIfAvailable { end(entry, &$0, operation) }
   }
 

@@ -22,11 +22,19 @@ extension Store {
     if name.role != .sharedMemory, refusesChanges(of: name) {
       return done(readOnly(name.database))
     }
+    if let journal = target as? JournalFile, !journal.isReady {
+      return workers.promptly { [self] in
+        if let error = StoreError.catching(journal.makeReady) { return done(error) }
+        truncate(name, file, to: size, done: done)
+      }
+    }
     switch name.role {
     case .journal where size == 0 && endsTransactions(name):
       let database = makeDatabase(name.database)
       endJournal(name, target, done: done) { [self] () throws(StoreError) in
-        if let ending = database.emptyJournalFile() { makeDurable(ending) } else { try cut() }
+        guard let journal = target as? JournalFile, let ending = database.emptyJournalFile(journal)
+        else { return try cut() }
+        makeDurable(ending)
       }
     case .wal:
       changeLog(name.database, done: done) { (database, state) throws(StoreError) in

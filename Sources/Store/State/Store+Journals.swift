@@ -25,7 +25,7 @@ extension Store {
   /// A transaction has ended with this, and the next one need not wait for it.
   func makeDurable(_ ending: JournalEnding) {
     guard !ending.isDurable else { return }
-    // An error is met again by who writes the next journal.
+    // Whoever writes the next journal tries again.
     workers.promptly { try? ending.makeDurable() }
   }
 
@@ -35,9 +35,10 @@ extension Store {
   }
 
   package func makeWay(at path: String) throws(StoreError) {
+    let isJournal = FileName(path).role == .journal
+    let (stem, below) = (FileName(path).database, path + "/")
     for database in state.withLock({ Array($0.databases.values) }) {
-      let journal = database.name + "-journal"
-      guard journal == path || journal.hasPrefix(path + "/") else { continue }
+      guard isJournal && database.name == stem || database.name.hasPrefix(below) else { continue }
       try database.releaseJournal()
     }
   }

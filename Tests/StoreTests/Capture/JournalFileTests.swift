@@ -150,9 +150,71 @@ struct JournalFileTests {
     disk.fail([.sync], at: 1)
     #expect(throws: StoreError.self) { try journal.writeAll([1], at: 0) }
     #expect(try journal.file.readBytes(600, at: 0) == old)
+    // What a sync could not write must be written again, for the next one says nothing of it.
+    let atSync = Mutex<[UInt8]>([])
+    let file = journal.file
+    disk.watcher.withLock {
+      $0 = { operation, _ in
+        guard operation == .sync, let start = try? file.readBytes(28, at: 0) else { return }
+        atSync.withLock { $0 = start }
+      }
+    }
     try journal.writeAll([1], at: 0)
+    disk.watcher.withLock { $0 = nil }
+    #expect(atSync.withLock { $0 } == [UInt8](repeating: 0, count: 28))
     #expect(journal.isReady)
     #expect(disk.counted == 2)
+  }
+
+  /// SQLite syncs a journal that it has cut: one whose end is durable already has nothing to sync, one that was
+  /// really cut has.
+  @Test(arguments: [true, false]) func anEmptyJournalIsSynced(isReallyCut: Bool) throws {
+    let directory = try TestDirectory("journal")
+    let journal = try used(directory, [UInt8](repeating: 7, count: 600), isDurable: false)
+    disk.fail([.sync], at: 0)
+    if isReallyCut { try journal.truncate(to: 0) }
+    try journal.sync()
+    #expect(disk.counted == (isReallyCut ? 2 : 1))
+    try journal.sync()
+    #expect(disk.counted == (isReallyCut ? 3 : 1))
+  }
+
+  /// Records that count as far as the file goes are those of a writer who never syncs: a reader syncs them before it
+  /// undoes them, and what they name has been written.
+  @Test func recordsThatWereNeverToBeSyncedCount() throws {
+    let directory = try TestDirectory("journal")
+    let journal = try used(directory, [UInt8](repeating: 7, count: 600))
+    let start = magic + [0xff, 0xff, 0xff, 0xff]
+    try journal.writeAll(start + header.dropFirst(12), at: 0)
+    disk.fail([.sync], at: 0)
+    try journal.sync()
+    #expect(disk.counted == 1)
+    #expect(try journal.readBytes(12, at: 0) == start)
+  }
+
+  /// Somebody else's descriptor of a journal that is over does not end the next one.
+  @Test func onlyTheOpenJournalIsEmptied() throws {
+    let fixture = try StoreFixture()
+    let connection = try create(fixture)
+    try connection.run("BEGIN; UPDATE t SET a = 'y'")
+    let old = try fixture.store.open(journal, [.write])
+    try connection.run("COMMIT; BEGIN; UPDATE t SET a = 'z'")
+    #expect(throws: StoreError.self) {
+      try completing { fixture.store.truncate(journal, old, to: 0, done: $0) }
+    }
+    try connection.run("ROLLBACK")
+    #expect(try connection.value("SELECT group_concat(DISTINCT a) FROM t") == "y")
+    try fixture.check("a.db")
+  }
+
+  @Test func aFullDiskGetsBlocksBack() throws {
+    let directory = try TestDirectory("journal")
+    let journal = try used(directory, [UInt8](repeating: 7, count: 600))
+    try journal.shrink()
+    #expect(try journal.file.information().size == 0)
+    try journal.writeAll([1], at: 0)
+    try journal.shrink()
+    #expect(try journal.file.information().size == 1)
   }
 
   /// A header that counts records is durable once they are.
